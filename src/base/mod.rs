@@ -1,0 +1,1 @@
+//! The operating system, said politely. Knows nothing of derivations or stores.

@@ -1,0 +1,1 @@
+//! Connects: threads, channels, one build from top to bottom.

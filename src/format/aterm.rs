@@ -1,0 +1,1 @@
+//! Derivations as text: strict reading and byte-exact printing of ATerm.

@@ -1,0 +1,1 @@
+//! Derivations as JSON, as `nix derivation show` and `add` of Nix 2.34 have them.

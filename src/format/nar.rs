@@ -1,0 +1,1 @@
+//! NAR archives: strict reading and writing.

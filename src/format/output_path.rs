@@ -1,0 +1,1 @@
+//! How store paths are computed: texts, sources, outputs, `hashDerivationModulo`.

@@ -1,0 +1,1 @@
+//! Recipes: derivations as TOML tables.

@@ -1,0 +1,1 @@
+//! Remembers: the store folder, its database, its logs, its locks and roots.
