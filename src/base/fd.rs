@@ -1,0 +1,1 @@
+//! Descriptors: every one is CLOEXEC from birth.

@@ -1,0 +1,1 @@
+//! The folders builds run in.

@@ -1,0 +1,1 @@
+//! What runs between clone and exec.
