@@ -1,1 +1,3 @@
 //! Connects: threads, channels, one build from top to bottom.
+
+pub mod report;
