@@ -3,17 +3,24 @@
 
 pub mod aterm;
 pub mod base32;
+pub mod content_address;
 pub mod derivation;
 pub mod derivation_json;
+pub mod derived_path;
 pub mod hash;
 pub mod nar;
+pub mod options;
 pub mod output_path;
 pub mod recipe;
 pub mod refs;
 pub mod store_path;
+pub mod structured_attrs;
 pub mod validity;
 
-pub use derivation::{Derivation, DerivationOutput};
-pub use hash::{Algorithm, Hash};
+pub use content_address::ContentAddress;
+pub use derivation::{Derivation, DerivationOutput, InputNode, Kind, Method};
+pub use derived_path::DerivedPath;
+pub use hash::{Algorithm, Hash, HashError};
+pub use options::DerivationOptions;
 pub use store_path::{StoreDir, StorePath};
 pub use validity::{Origin, ValidPathInfo};
