@@ -105,7 +105,7 @@ fn nested(levels: usize) -> Vec<u8> {
 #[test]
 fn reads_what_it_writes() {
     assert_eq!(again(&sample()).unwrap(), sample());
-    assert!(nix_archive::decode(&sample()).is_ok(), "an independent reader takes it");
+    assert!(nix_archive::nar::decode(&sample()).is_ok(), "an independent reader takes it");
 }
 
 #[test]
@@ -126,8 +126,8 @@ fn hostile_names_and_orders() {
 fn depth_ends_where_nix_ends_it() {
     assert!(again(&nested(MAX_DEPTH)).is_ok());
     assert!(matches!(again(&nested(MAX_DEPTH + 1)), Err(NarError::Depth)));
-    assert!(nix_archive::decode(&nested(MAX_DEPTH)).is_ok());
-    assert!(nix_archive::decode(&nested(MAX_DEPTH + 1)).is_err());
+    assert!(nix_archive::nar::decode(&nested(MAX_DEPTH)).is_ok());
+    assert!(nix_archive::nar::decode(&nested(MAX_DEPTH + 1)).is_err());
 }
 
 #[test]
@@ -207,7 +207,7 @@ proptest::proptest! {
             nar[at % len] = value;
         }
         let ours = again(&nar);
-        let theirs = nix_archive::decode(&nar);
+        let theirs = nix_archive::nar::decode(&nar);
         proptest::prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?}", ours, theirs);
         if let Ok(bytes) = ours {
             proptest::prop_assert_eq!(bytes, nar);
