@@ -103,3 +103,6 @@ pub fn parse(name: &str, bytes: &[u8], dir: &StoreDir) -> Result<Derivation, Ate
 pub fn print(drv: &Derivation, dir: &StoreDir) -> Vec<u8> {
     print::print(drv, dir)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,10 +17,13 @@ pub mod store_path;
 pub mod structured_attrs;
 pub mod validity;
 
+#[cfg(test)]
+mod fixtures;
+
 pub use content_address::ContentAddress;
 pub use derivation::{Derivation, DerivationOutput, InputNode, Kind, Method};
 pub use derived_path::DerivedPath;
 pub use hash::{Algorithm, Hash, HashError};
 pub use options::DerivationOptions;
 pub use store_path::{StoreDir, StorePath};
-pub use validity::{Origin, ValidPathInfo};
+pub use validity::{HashMode, Origin, Registration, ValidPathInfo};

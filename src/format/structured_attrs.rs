@@ -102,6 +102,14 @@ pub fn json_text(attrs: &Map<String, Value>) -> String {
     text
 }
 
+/// The same form for any JSON.
+#[must_use]
+pub fn value_text(value: &Value) -> String {
+    let mut text = String::new();
+    write_value(&mut text, value);
+    text
+}
+
 /// The text of `.attrs.sh`: a `declare` line for each attribute that bash can hold. Names that are
 /// no variables, fractions, and lists or objects with more than flat values in them are left out.
 #[must_use]
