@@ -161,7 +161,7 @@ impl<'r> Canonicaliser<'r> {
     /// Removes extended attributes and ACLs, but for those that stay (F10).
     fn strip(&self, fd: BorrowedFd<'_>, stat: &Stat) -> Result<Stripped, Trouble> {
         let mut result = Stripped::ModeKept;
-        let size = rustix::fs::flistxattr(fd, &mut [0_u8; 0][..]);
+        let size = rustix::fs::flistxattr_query(fd);
         let names = self.names(size, |list| rustix::fs::flistxattr(fd, list))?;
         for name in names {
             let removed = match rustix::fs::fremovexattr(fd, &name[..]) {
@@ -184,7 +184,7 @@ impl<'r> Canonicaliser<'r> {
     fn strip_symlink(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Trouble> {
         let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
         path.extend_from_slice(name.to_bytes());
-        let size = rustix::fs::llistxattr(&path[..], &mut [0_u8; 0][..]);
+        let size = rustix::fs::llistxattr_query(&path[..]);
         let names = self.names(size, |list| rustix::fs::llistxattr(&path[..], list))?;
         for name in names {
             ignore_absent(rustix::fs::lremovexattr(&path[..], &name[..]))?;

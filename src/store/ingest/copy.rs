@@ -13,8 +13,8 @@ use std::path::Path;
 
 use super::walk::{File, Sink, walk};
 use super::{IngestError, IngestRequest, Ingested, Sums};
-use crate::format::refs::{HashPart, Rewriter, hash_part};
 use crate::format::StorePath;
+use crate::format::refs::{HashPart, Rewriter, hash_part};
 use crate::store::canonicalise::{Canonicaliser, InodesSeen, Trouble, doing};
 use crate::store::restore::{Modes, TreeWriter};
 
