@@ -1,7 +1,5 @@
 //! Remembers: the store folder, its database, its logs, its locks and roots.
 
-pub mod error;
-pub mod layout;
-
-pub use error::StoreError;
-pub use layout::Layout;
+pub mod canonicalise;
+pub mod ingest;
+pub mod restore;
