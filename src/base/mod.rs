@@ -9,6 +9,7 @@ pub mod error;
 pub mod fd;
 pub mod fs;
 pub mod keeper;
+pub mod nursery;
 pub mod process;
 pub mod tempdir;
 
