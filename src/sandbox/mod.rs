@@ -6,6 +6,7 @@
 
 pub mod child;
 pub mod log;
+mod order;
 pub mod plan;
 pub mod run;
 pub mod steps;
@@ -13,3 +14,9 @@ pub mod steps;
 pub use log::{Lines, LogSink, Tail};
 pub use plan::{Limits, Personality, SpawnPlan};
 pub use run::{Ended, Exit, Family, SandboxError, Usage, run};
+
+/// Turns this process into what keeps builders if it was started as that. `main` calls this before
+/// anything else.
+pub fn main_if_keeper() -> Option<std::process::ExitCode> {
+    crate::base::keeper::main_if_keeper(child::launch)
+}
