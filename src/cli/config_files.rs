@@ -125,11 +125,14 @@ impl Values {
     /// The value of a setting of the table.
     #[must_use]
     pub fn get(&self, setting: &Setting) -> Value {
-        let default = || Value {
-            text: self.defaults.get(setting.name).map_or(setting.default, String::as_str).into(),
-            origin: Origin::Default,
-        };
+        let default = || Value { text: self.default_of(setting), origin: Origin::Default };
         self.set.get(setting.name).cloned().unwrap_or_else(default)
+    }
+
+    /// The value that a setting has where nothing sets it.
+    #[must_use]
+    pub fn default_of(&self, setting: &Setting) -> String {
+        self.defaults.get(setting.name).map_or(setting.default, String::as_str).into()
     }
 
     /// Sets what `name` means to `value`.
