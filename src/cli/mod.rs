@@ -1,11 +1,105 @@
 //! Talks: arguments in, text out.
+//!
+//! [`main`] parses, resolves the configuration once and hands both to the file of the command.
+//! Results go to standard output through `output`, everything else to standard error through
+//! `console`. It knows exit codes; what a build is it does not know.
 
+pub mod args;
+pub mod completions;
+pub mod config;
+pub mod config_files;
+pub mod config_show;
+pub mod config_store;
+pub mod environment;
+pub mod hash_file;
+pub mod man;
+pub mod output;
+pub mod platform;
+pub mod settings;
+
+use std::io::{self, Write};
 use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command, ConfigCommand, HashCommand};
+use config::Config;
+use environment::Environment;
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] config_files::ConfigError),
+    /// Reading or writing failed; the text says what.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A command whose other half is missing.
+    #[error("internal error: `drover {0}` is not joined to the store and the engine yet")]
+    NotJoined(&'static str),
+}
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
     if let Some(code) = crate::sandbox::main_if_keeper() {
         return code;
     }
-    ExitCode::FAILURE
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output; that nobody reads it is no error.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    run(&cli).unwrap_or_else(|error| {
+        complain(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, CliError> {
+    match &cli.command {
+        Command::Completions(args) => completions::run(args)?,
+        Command::Man => man::run()?,
+        Command::Hash(HashCommand::File(args)) => hash_file::run(args)?,
+        command => return with_config(cli, command),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn with_config(cli: &Cli, command: &Command) -> Result<ExitCode, CliError> {
+    let config = Config::resolve(Environment::capture(), &cli.overrides())?;
+    if !cli.global.quiet {
+        config.warnings().iter().for_each(|warning| complain(&format!("warning: {warning}")));
+    }
+    let missing = match command {
+        Command::Config(ConfigCommand::Show { json, name }) => {
+            let form = match (json, cli.global.verbose) {
+                (true, _) => config_show::Form::Json,
+                (false, 0) => config_show::Form::Plain,
+                (false, _) => config_show::Form::Verbose,
+            };
+            config_show::run(&config, name.as_deref(), form)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Build(_) => "build",
+        Command::Add(_) => "add",
+        Command::Derivation(_) => "derivation",
+        Command::Query(_) => "query",
+        Command::PathInfo(_) => "path-info",
+        Command::Log(_) => "log",
+        Command::Register(_) => "register",
+        Command::DumpDb(_) => "dump-db",
+        Command::Nar(_) => "nar",
+        Command::Hash(_) => "hash path",
+        Command::Completions(_) | Command::Man => "help",
+    };
+    Err(CliError::NotJoined(missing))
+}
+
+/// Says something on standard error; that nobody hears it is no error.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
