@@ -19,7 +19,6 @@ use super::probe::read_derivation;
 use super::report::{Notice, Times};
 use super::settings::KeepFailed;
 use super::shared::{Record, Shared};
-use super::verdict::sentence;
 use super::graphs;
 use crate::base::Cancel;
 use crate::base::lock::{Deletion, PathLocks};
@@ -71,7 +70,7 @@ pub(super) fn run(task: &Task<'_>) {
     let mut left = Leftovers::default();
     let result = attempt(task, &mut left);
     let failed = result.as_ref().err().cloned();
-    let record = left.record(task);
+    let record = left.record(task, result.is_ok());
     if let Some(record) = record {
         task.shared.books.records.lock().insert(task.drv.clone(), record);
     }
@@ -227,8 +226,8 @@ fn register(work: &Work<'_>, taken: &BTreeMap<String, Taken>) -> Result<(), Fail
     };
     let paths: Vec<StorePath> = taken.values().map(|t| t.info.path.clone()).collect();
     shared.books.uncommitted.lock().extend(paths.iter().map(|path| (path.clone(), id)));
-    let verdict = shared.await_verdict(id);
-    let submitted = shared.registrar().submit(build);
+    let verdict = shared.books.await_verdict(id);
+    let submitted = shared.submit(build);
     submitted.map_err(|e| failure("registering the outputs", &e))?;
     task.moments.say(Input::Ingested);
     let verdict = verdict.recv();
@@ -246,7 +245,7 @@ fn register(work: &Work<'_>, taken: &BTreeMap<String, Taken>) -> Result<(), Fail
 }
 
 impl Leftovers<'_> {
-    fn record(&mut self, task: &Task<'_>) -> Option<Record> {
+    fn record(&mut self, task: &Task<'_>, registered: bool) -> Option<Record> {
         let started = self.started?;
         let seconds = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let duration = started.steady.elapsed();
@@ -259,11 +258,12 @@ impl Leftovers<'_> {
             },
             log: Some(task.shared.store.layout().compressed_log_file(task.drv)),
             last_lines: log.last_lines(),
+            registered,
         })
     }
 
     fn tidy(self, task: &Task<'_>, failed: Option<&Failure>) {
-        let verdict = failed.map(sentence);
+        let verdict = failed.map(|why| task.shared.words(why));
         let keep = task.shared.settings.keep_failed == KeepFailed::Keep
             && failed.is_some_and(|why| *why != Failure::Cancelled);
         if let Some(dir) = self.dir
@@ -276,7 +276,7 @@ impl Leftovers<'_> {
         }
         for path in self.paths {
             if let Err(why) = task.shared.remove(&path) {
-                task.shared.tell(Notice::Warning(sentence(&why)));
+                task.shared.tell(Notice::Warning(task.shared.words(&why)));
             }
         }
     }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::jobs;
-use super::moments::{Message, is_last_word};
+use super::moments::Message;
 use super::probe::Probe;
 use super::report::Notice;
 use super::shared::Shared;
 use crate::base::{Cancel, Urgency};
 use crate::machine::Machine;
-use crate::machine::vocab::{self, Answer, Effect, Event, GoalId, Input, Job, Request};
+use crate::machine::vocab::{self, Answer, Effect, Event, GoalId, Input, Job, Report, Request};
 
 /// Threads, channels and the machine of one run.
 pub(super) struct Dispatcher {
@@ -72,7 +72,7 @@ impl Dispatcher {
     /// Runs until every goal has ended, or a second signal wants an end at once.
     pub(super) fn run(mut self, requests: Vec<Request>) -> (Machine, EndedBy) {
         self.feed(vec![Event::Wanted(requests)]);
-        while !self.machine.is_done() && self.ended_by.urgency != Some(Urgency::AtOnce) {
+        while !self.machine.is_finished() && self.ended_by.urgency != Some(Urgency::AtOnce) {
             // The dispatcher holds a sender itself, so the channel never closes.
             let Ok(first) = self.inbox.recv() else { break };
             let mut events = self.events_of(first);
@@ -121,7 +121,7 @@ impl Dispatcher {
     }
 
     fn heard(&mut self, goal: GoalId, input: Input) -> Event {
-        if is_last_word(&input) {
+        if input.report() == Report::LastWord {
             self.running.remove(&goal);
         }
         Event::For(goal, input)
@@ -180,6 +180,9 @@ impl Dispatcher {
             }
             // The waiting job itself says who holds the lock, once it has waited for a while.
             vocab::Notice::WaitsForLock { .. } | vocab::Notice::WaitsForUser { .. } => {}
+            vocab::Notice::Unexpected { what, .. } => {
+                self.shared.tell(Notice::Warning(format!("internal error: {what}")));
+            }
         }
     }
 }

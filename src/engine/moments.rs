@@ -5,7 +5,7 @@ use std::cell::Cell;
 use crossbeam_channel::Sender;
 
 use crate::machine::Failure;
-use crate::machine::vocab::{GoalId, HookReply, Input};
+use crate::machine::vocab::{GoalId, Input, Report};
 
 /// What reaches the dispatcher.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Moments {
         if self.over.get() {
             return;
         }
-        self.over.set(is_last_word(&input));
+        self.over.set(input.report() == Report::LastWord);
         // A dispatcher that is gone needs no word.
         let _ = self.outbox.send(Message::Goals(vec![(self.goal, input)]));
     }
@@ -47,34 +47,6 @@ impl Drop for Moments {
     fn drop(&mut self) {
         let why = "its thread ended without a word (could not be started, or panicked)";
         self.say(Input::Failed(Failure::Engine(why.to_owned())));
-    }
-}
-
-/// Whether a job says nothing after `input`.
-pub(super) fn is_last_word(input: &Input) -> bool {
-    match input {
-        Input::LockBusy(_)
-        | Input::LockFree
-        | Input::UserBusy
-        | Input::UserFree
-        | Input::AlreadyValid
-        | Input::Registered
-        | Input::Failed(_)
-        | Input::HookSaid(HookReply::Declined | HookReply::Postponed) => true,
-        Input::Exited
-        | Input::Ingested
-        | Input::HookSaid(HookReply::Accepted)
-        | Input::Start
-        | Input::Widen { .. }
-        | Input::Needs { .. }
-        | Input::Spoiled
-        | Input::Claimed(_)
-        | Input::Loaded(_)
-        | Input::Checked(_)
-        | Input::Answered(_)
-        | Input::Slot
-        | Input::AskAgain
-        | Input::Stop => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
@@ -18,8 +18,9 @@ use crate::format::{StoreDir, StorePath};
 use crate::machine::Failure;
 use crate::machine::vocab::{Key, Outcome, OutputFacts};
 use crate::store::registrar::Verdict;
-use crate::store::temp::TempDir;
-use crate::store::{Store, StoreError, TempRoots, View};
+use crate::store::registrar::{Build, Registrar};
+use crate::store::temp_dir::StoreTempDir;
+use crate::store::{Store, StoreError, View};
 
 /// Who hears notices. Called from many threads; must not block.
 pub type Tell = Box<dyn Fn(Notice) + Send + Sync>;
@@ -34,9 +35,9 @@ pub(super) struct Shared {
     pub build_dirs: BuildDirs,
     /// Bounds how many outputs are hashed at a time.
     pub ingest: Gate,
-    pub books: Books,
-    roots: TempRoots,
-    temp: Mutex<Option<TempDir>>,
+    pub books: Arc<Books>,
+    registrar: Mutex<Option<Registrar>>,
+    temp: Mutex<Option<StoreTempDir>>,
     next: AtomicU64,
     tell: Tell,
 }
@@ -52,6 +53,8 @@ pub(super) struct Books {
     pub waiting: Mutex<BTreeMap<u64, Sender<Verdict>>>,
     /// Builds that are ingested and not committed, by output.
     pub uncommitted: Mutex<BTreeMap<StorePath, u64>>,
+    /// Whether the level of isolation was told.
+    isolation: AtomicBool,
 }
 
 /// One build that ran.
@@ -60,6 +63,8 @@ pub(super) struct Record {
     pub times: Times,
     pub log: Option<PathBuf>,
     pub last_lines: Vec<Vec<u8>>,
+    /// Whether its outputs are registered.
+    pub registered: bool,
 }
 
 impl Shared {
@@ -67,12 +72,12 @@ impl Shared {
         store: Arc<Store>,
         settings: Arc<Settings>,
         build_dirs: BuildDirs,
-        roots: TempRoots,
         tell: Tell,
     ) -> Self {
         let ingest = Gate::new(settings.schedule.cores.max(1));
-        let (books, temp, next) = (Books::default(), Mutex::new(None), AtomicU64::new(0));
-        Self { store, settings, build_dirs, ingest, books, roots, temp, next, tell }
+        let (registrar, temp) = (Mutex::new(None), Mutex::new(None));
+        let (books, next) = (Arc::default(), AtomicU64::new(0));
+        Self { store, settings, build_dirs, ingest, books, registrar, temp, next, tell }
     }
 
     pub(super) fn view(&self) -> View<'_> {
@@ -97,7 +102,7 @@ impl Shared {
         &self,
         paths: impl IntoIterator<Item = &'p StorePath>,
     ) -> Result<(), StoreError> {
-        self.roots.add(paths)
+        self.store.add_temp_roots(paths)
     }
 
     /// A path in a folder of ours in the store, on the file system of the store.
@@ -105,7 +110,7 @@ impl Shared {
         let mut temp = self.temp.lock();
         let dir = match temp.take() {
             Some(dir) => dir,
-            None => TempDir::create(self.store.layout())
+            None => StoreTempDir::create(self.store.layout())
                 .map_err(|e| failure("making a temporary folder in the store", &e))?,
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -148,10 +153,30 @@ impl Shared {
         super::outcome::build_finished(self, key, outcome)
     }
 
+    pub(super) fn set_registrar(&self, registrar: Registrar) {
+        *self.registrar.lock() = Some(registrar);
+    }
+
+    /// Hands a build to the registrar.
+    pub(super) fn submit(&self, build: Build) -> Result<(), StoreError> {
+        match &*self.registrar.lock() {
+            Some(registrar) => registrar.submit(build),
+            None => Err(StoreError::RegistrarGone("the run is over".to_owned())),
+        }
+    }
+
+    /// Waits until everything that was handed over has its verdict.
+    pub(super) fn finish_registrar(&self) -> Result<(), StoreError> {
+        let registrar = self.registrar.lock().take();
+        registrar.map_or(Ok(()), Registrar::finish)
+    }
+}
+
+impl Books {
     /// Where the verdict on build `id` will arrive.
     pub(super) fn await_verdict(&self, id: u64) -> Receiver<Verdict> {
         let (answer, verdict) = bounded(1);
-        self.books.waiting.lock().insert(id, answer);
+        self.waiting.lock().insert(id, answer);
         verdict
     }
 
@@ -160,9 +185,14 @@ impl Shared {
         if let Verdict::Fatal(error) = &verdict {
             let _ = outbox.send(Message::Broken(super::failures::chain(&**error)));
         }
-        if let Some(answer) = self.books.waiting.lock().remove(&id) {
+        if let Some(answer) = self.waiting.lock().remove(&id) {
             let _ = answer.send(verdict);
         }
+    }
+
+    /// Whether the level of isolation was told before; it is from now on.
+    pub(super) fn said_isolation(&self) -> bool {
+        self.isolation.swap(true, Ordering::Relaxed)
     }
 }
 
