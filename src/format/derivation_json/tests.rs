@@ -75,6 +75,27 @@ fn missing_and_wrong_values_name_their_place() {
 }
 
 #[test]
+fn what_nix_adds_has_the_same_paths() {
+    // `nix derivation add` of 2.34 printed this path for this JSON with `"out":""`; without the
+    // variable it refuses, we add it.
+    let expected = "4ik8ifprmxkh3n3q62c432kmlip688c8-x.drv";
+    let dir = StoreDir::default();
+    for env in [r#"{"out":""}"#, "{}"] {
+        let json = format!(
+            r#"{{"args":[],"builder":"/b","env":{env},"inputs":{{"drvs":{{}},"srcs":[]}},
+                "name":"x","outputs":{{"out":{{}}}},"system":"s","version":4}}"#
+        );
+        let mut drv = parse(json.as_bytes(), &dir).unwrap();
+        let mut memo = output_path::Modulo::new(dir.clone());
+        let mut none = |path: &StorePath| Err(format!("{path} is not there").into());
+        output_path::fill_output_paths(&mut drv, &mut memo, &mut none).unwrap();
+        assert_eq!(drv.drv_path(&dir).unwrap().as_str(), expected);
+        let out = drv.output_path("out").unwrap();
+        assert_eq!(out.as_str(), "b8g7kgsgcjkh6fpx7kwidq4b37a9s85w-x");
+    }
+}
+
+#[test]
 fn outputs_are_of_one_kind() {
     let error = changed("multi", |json| json["outputs"]["out"] = json!({"a": 1}));
     assert_eq!(error, DerivationJsonError::Output("out".to_owned()));
