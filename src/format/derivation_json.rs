@@ -90,7 +90,7 @@ pub fn to_json(drv: &Derivation) -> Result<Value> {
     let structured = structured_attrs::parse(drv)?;
     let outputs = drv.outputs.iter().map(|(name, output)| (name.clone(), output_json(output)));
     let inputs = drv.input_drvs.iter().map(|(path, node)| (path.to_string(), node_json(node)));
-    let args = drv.args.iter().enumerate().map(|(i, arg)| Ok(utf8(arg, || format!("args.{i}"))?));
+    let args = drv.args.iter().enumerate().map(|(i, arg)| utf8(arg, || format!("args.{i}")));
     let mut env = Map::new();
     for (name, value) in drv.env.iter().filter(|(name, _)| name.as_slice() != VARIABLE.as_bytes()) {
         let place = || format!("variable `{name}`");

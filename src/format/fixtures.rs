@@ -94,20 +94,14 @@ fn any_outputs() -> impl Strategy<Value = BTreeMap<String, DerivationOutput>> {
         btree_map(any_name(), Just(DerivationOutput::Deferred), 1..3),
         (any_method(), any_algorithm(), any::<[u8; 4]>()).prop_map(move |(method, a, data)| {
             // The path is set when the name is known.
-            one(DerivationOutput::Fixed {
-                path: store_path("x"),
-                method,
-                hash: Hash::of(a, &data),
-            })
+            one(DerivationOutput::Fixed { path: store_path("x"), method, hash: Hash::of(a, &data) })
         }),
         (any_method(), any_algorithm()).prop_map(move |(method, algorithm)| one(
             DerivationOutput::Floating { method, algorithm }
         )),
-        (any_method(), any_algorithm())
-            .prop_map(move |(method, algorithm)| one(DerivationOutput::Impure {
-                method,
-                algorithm
-            })),
+        (any_method(), any_algorithm()).prop_map(move |(method, algorithm)| one(
+            DerivationOutput::Impure { method, algorithm }
+        )),
     ]
 }
 
@@ -126,9 +120,8 @@ fn any_srcs() -> impl Strategy<Value = BTreeSet<StorePath>> {
 
 /// Random derivations that follow the rules for outputs.
 pub fn any_derivation() -> impl Strategy<Value = Derivation> {
-    let drv_path = any_path().prop_map(|path| {
-        StorePath::from_base_name(format!("{path}.drv").as_bytes()).unwrap()
-    });
+    let drv_path = any_path()
+        .prop_map(|path| StorePath::from_base_name(format!("{path}.drv").as_bytes()).unwrap());
     let inputs = (btree_map(drv_path, any_node(), 0..4), any_srcs());
     let words = ("[a-z0-9_-]{1,8}", any_bytes(), vec(any_bytes(), 0..4));
     let env = btree_map(any_bytes(), any_bytes(), 0..5);

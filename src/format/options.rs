@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bstr::{BString, ByteSlice};
+use bstr::BString;
 use serde_json::{Map, Value};
 
 use super::store_path::StorePathError;
@@ -18,6 +18,9 @@ mod checks;
 mod structured;
 
 pub use checks::{Checks, OutputChecks, RefSpec};
+
+const REFERENCES_GRAPH: &str = "exportReferencesGraph";
+const BUILD_REFERENCES_GRAPH: &str = "exportBuildReferencesGraph";
 
 /// Why the attributes of a derivation cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,32 +142,28 @@ fn from_env(drv: &Derivation, dir: &StoreDir) -> Result<DerivationOptions, Optio
 }
 
 fn exports(drv: &Derivation, dir: &StoreDir) -> Result<Exports, OptionsError> {
-    let mut exports = Exports::default();
-    for (name, path) in pairs(drv, dir, "exportReferencesGraph", is_graph_name)? {
-        exports.references_graph.insert(name, [path].into());
-    }
-    exports.build_references_graph = build_graph(drv, dir)?;
-    Ok(exports)
+    let text = |name: &str| drv.env.get(name.as_bytes()).map_or(&b""[..], |v| v.as_slice());
+    let graphs = pairs(REFERENCES_GRAPH, text(REFERENCES_GRAPH), dir, is_graph_name)?;
+    Ok(Exports {
+        references_graph: graphs.into_iter().map(|(name, path)| (name, [path].into())).collect(),
+        build_references_graph: build_graph(text(BUILD_REFERENCES_GRAPH), dir)?,
+    })
 }
 
-/// `exportBuildReferencesGraph`, which stands in the environment in either mode.
-fn build_graph(
-    drv: &Derivation,
-    dir: &StoreDir,
-) -> Result<BTreeMap<String, StorePath>, OptionsError> {
+/// Reads the value of `exportBuildReferencesGraph`.
+fn build_graph(text: &[u8], dir: &StoreDir) -> Result<BTreeMap<String, StorePath>, OptionsError> {
     // A store path name has no `/`, so a file called so stays in the build folder.
     let allowed = |name: &[u8]| super::store_path::check_name(name).is_ok();
-    Ok(pairs(drv, dir, "exportBuildReferencesGraph", allowed)?.into_iter().collect())
+    Ok(pairs(BUILD_REFERENCES_GRAPH, text, dir, allowed)?.into_iter().collect())
 }
 
 /// Reads `file path file path…`.
 fn pairs(
-    drv: &Derivation,
-    dir: &StoreDir,
     attribute: &'static str,
+    text: &[u8],
+    dir: &StoreDir,
     allowed: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<(String, StorePath)>, OptionsError> {
-    let Some(text) = drv.env.get(attribute.as_bytes()) else { return Ok(Vec::new()) };
     let tokens = split(text);
     if !tokens.len().is_multiple_of(2) {
         return Err(OptionsError::OddTokens { attribute, text: lossy(text) });
@@ -200,10 +199,7 @@ fn is_graph_name(name: &[u8]) -> bool {
 
 /// Tokens between blanks, tabs and line ends.
 fn split(text: &[u8]) -> Vec<&[u8]> {
-    text.split_str(b" ")
-        .flat_map(|part| part.split(|b| b"\t\n\r".contains(b)))
-        .filter(|token| !token.is_empty())
-        .collect()
+    text.split(|b| b" \t\n\r".contains(b)).filter(|token| !token.is_empty()).collect()
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -170,9 +170,8 @@ fn outputs_go_together() {
 
 #[test]
 fn the_versioned_form_is_for_dynamic_inputs_only() {
-    let versioned = |version: &str| {
-        EMPTY.replacen("Derive(", &format!("DrvWithVersion(\"{version}\","), 1)
-    };
+    let versioned =
+        |version: &str| EMPTY.replacen("Derive(", &format!("DrvWithVersion(\"{version}\","), 1);
     assert!(matches!(refuses(&versioned("xp-dyn-drv")), AtermErrorKind::Version(_)));
     assert!(matches!(refuses(&versioned("2")), AtermErrorKind::Version(_)));
     let node = format!(r#"[("{A}",(["out"],[("out",["dev"])]))],[]"#);
@@ -197,7 +196,7 @@ fn errors_say_where() {
     assert_eq!(error.offset, EMPTY.find("\"b\"").unwrap() + 3);
     assert_eq!(
         error.to_string(),
-        "derivation `x` is malformed at byte 36: byte 0x78 is not written like this in a string"
+        "derivation `x` is malformed at byte 39: byte 0x78 is not written like this in a string"
     );
 }
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::super::{Derivation, StoreDir};
 use super::{
-    Attrs, Checks, DerivationOptions, Exports, OptionsError, OutputChecks, RefSpec, build_graph,
-    split, store_path,
+    Attrs, BUILD_REFERENCES_GRAPH, Checks, DerivationOptions, Exports, OptionsError, OutputChecks,
+    REFERENCES_GRAPH, RefSpec, build_graph, split, store_path,
 };
 
 /// Attributes that have an effect in the environment only.
@@ -50,7 +50,7 @@ pub(super) fn options(
     };
     let exports = Exports {
         references_graph: references_graph(attrs, dir, &mut warnings)?,
-        build_references_graph: build_graph(drv, dir)?,
+        build_references_graph: build_graph(&words(drv, attrs, BUILD_REFERENCES_GRAPH)?, dir)?,
     };
     Ok(DerivationOptions {
         allow_substitutes: flag("allowSubstitutes", true)?,
@@ -61,18 +61,21 @@ pub(super) fn options(
         pass_as_file: BTreeSet::new(),
         exports,
         outputs,
-        host_paths: host_paths(drv, attrs)?,
+        host_paths: split(&words(drv, attrs, "__hostPaths")?)
+            .into_iter()
+            .map(BString::from)
+            .collect(),
         warnings,
     })
 }
 
-/// As a list or as one string with white space; in the environment too, where recipes put it.
-fn host_paths(drv: &Derivation, attrs: &Attrs) -> Result<BTreeSet<BString>> {
-    let tokens = |text: &[u8]| split(text).into_iter().map(BString::from).collect();
-    match attrs.get("__hostPaths") {
-        Some(Value::String(text)) => Ok(tokens(text.as_bytes())),
-        Some(value) => Ok(list("__hostPaths", value)?.into_iter().map(BString::from).collect()),
-        None => Ok(drv.env.get(&b"__hostPaths"[..]).map(|v| tokens(v)).unwrap_or_default()),
+/// The text of an attribute of ours, where Nix has no rule: a list or one string with white space,
+/// or the variable, where the attributes do not have it.
+fn words(drv: &Derivation, attrs: &Attrs, name: &str) -> Result<Vec<u8>> {
+    match attrs.get(name) {
+        Some(Value::String(text)) => Ok(text.clone().into_bytes()),
+        Some(value) => Ok(list(name, value)?.join(" ").into_bytes()),
+        None => Ok(drv.env.get(name.as_bytes()).map(|v| v.to_vec()).unwrap_or_default()),
     }
 }
 
@@ -122,7 +125,7 @@ fn references_graph(
     dir: &StoreDir,
     warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<String, BTreeSet<super::StorePath>>> {
-    const NAME: &str = "exportReferencesGraph";
+    const NAME: &str = REFERENCES_GRAPH;
     let mut graphs = BTreeMap::new();
     let Some(value) = attrs.get(NAME) else { return Ok(graphs) };
     let Value::Object(value) = value else {
