@@ -237,3 +237,6 @@ fn wait(pause: &mut Duration) {
     std::thread::park_timeout(*pause);
     *pause = (*pause * 2).min(LONGEST_PAUSE);
 }
+
+#[cfg(test)]
+mod tests;
