@@ -19,6 +19,8 @@ mod goals;
 mod graph;
 mod hooks;
 mod obey;
+#[doc(hidden)]
+pub mod sim;
 mod slots;
 pub mod substitution;
 mod users;
@@ -33,8 +35,8 @@ use hooks::Hooks;
 use slots::Slots;
 use users::Users;
 use vocab::{
-    Effect, End, Event, GoalId, Input, Key, Notice, OnFailure, Outcome, Policy, Progress, Report, Request,
-    SlotKind, SourceId, Summary, Waited,
+    Effect, End, Event, GoalId, Input, Key, Notice, OnFailure, Outcome, Policy, Progress, Report,
+    Request, SlotKind, SourceId, Summary, Waited,
 };
 
 use crate::format::StorePath;
