@@ -369,6 +369,49 @@ pub enum HookReply {
     Postponed,
 }
 
+/// What answers an input, and whether more follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// Made by the machine itself.
+    Inner,
+    /// The answer to a probe.
+    Probe,
+    /// The answer to a query.
+    Query,
+    /// A moment of a job.
+    Moment,
+    /// The last word of a job.
+    LastWord,
+}
+
+impl Input {
+    /// Where it comes from.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        match self {
+            Self::Start
+            | Self::Widen { .. }
+            | Self::Needs { .. }
+            | Self::Spoiled
+            | Self::Claimed(_)
+            | Self::Slot
+            | Self::AskAgain
+            | Self::Stop => Report::Inner,
+            Self::Loaded(_) | Self::Checked(_) => Report::Probe,
+            Self::Answered(_) => Report::Query,
+            Self::Exited | Self::Ingested | Self::HookSaid(HookReply::Accepted) => Report::Moment,
+            Self::LockBusy(_)
+            | Self::LockFree
+            | Self::UserBusy
+            | Self::UserFree
+            | Self::HookSaid(HookReply::Declined | HookReply::Postponed)
+            | Self::AlreadyValid
+            | Self::Registered
+            | Self::Failed(_) => Report::LastWord,
+        }
+    }
+}
+
 // ---- machine -> dispatcher -------------------------------------------------------------------
 
 /// What the dispatcher is to do. Effects of one turn come together: probes and queries of a turn
@@ -495,6 +538,14 @@ pub enum Notice {
     WaitsForUser {
         /// Which.
         goal: GoalId,
+    },
+    /// The machine was told what cannot have happened: a fault in the engine, for the log. If the
+    /// goal lives it fails.
+    Unexpected {
+        /// About which goal.
+        goal: GoalId,
+        /// Names the state and the input.
+        what: String,
     },
 }
 
@@ -682,13 +733,22 @@ pub enum Edge {
     Registered,
 }
 
-/// What a failed need means to the others of the same order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnFailedNeed {
+/// What a bad need means to the others of the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnBadNeed {
     /// All are awaited.
     AwaitAll,
     /// The rest is forgotten.
     ForgetRest,
+}
+
+/// What it means that no source has a needed path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Absence {
+    /// There are other ways.
+    Harmless,
+    /// It is as bad as a failure.
+    Failure,
 }
 
 /// Which counter a slot comes from.
@@ -719,7 +779,9 @@ pub enum Order {
         /// How far.
         edge: Edge,
         /// After a failure.
-        on_failed: OnFailedNeed,
+        on_bad: OnBadNeed,
+        /// Whether absence counts as one.
+        absence: Absence,
     },
     /// Ask the store.
     Ask(Question),
