@@ -11,10 +11,13 @@ pub mod config_files;
 pub mod config_show;
 pub mod config_store;
 pub mod environment;
+pub mod exit_code;
+pub mod failure_words;
 pub mod hash_file;
 pub mod man;
 pub mod output;
 pub mod platform;
+pub mod sanitise;
 pub mod settings;
 
 use std::io::{self, Write};
