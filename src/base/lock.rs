@@ -255,22 +255,22 @@ pub struct PathLocks {
 }
 
 impl PathLocks {
-    /// Takes the locks of all files in `paths`, in sorted order, without waiting. `None`: one is
-    /// held elsewhere, and those already taken were let go and their files removed.
+    /// Takes the locks of all files in `paths`, in sorted order, without waiting. An inner `Err`
+    /// is the first that is held elsewhere; those already taken were let go and their files removed.
     ///
     /// # Errors
     /// [`LockError`] if a file cannot be opened or locked at all.
     pub fn try_acquire(
         paths: impl IntoIterator<Item = PathBuf>,
-    ) -> Result<Option<Self>, LockError> {
+    ) -> Result<Result<Self, PathBuf>, LockError> {
         let mut locks = Self { held: Vec::new() };
         for path in sorted(paths) {
             match try_acquire_file(&path)? {
                 Some(lock) => locks.held.push((path, lock)),
-                None => return Ok(None),
+                None => return Ok(Err(path)),
             }
         }
-        Ok(Some(locks))
+        Ok(Ok(locks))
     }
 
     /// As [`PathLocks::try_acquire`], but waits. Free of deadlock among processes that take

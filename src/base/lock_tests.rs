@@ -31,10 +31,10 @@ fn two_opens_in_one_process_exclude_each_other() {
     let dir = folder();
     let path = dir.path().join("a.lock");
     let held = PathLocks::try_acquire([path.clone()]).unwrap().unwrap();
-    assert!(PathLocks::try_acquire([path.clone()]).unwrap().is_none());
+    assert!(PathLocks::try_acquire([path.clone()]).unwrap().is_err());
     held.release(Deletion::Keep).unwrap();
     assert!(path.exists());
-    assert!(PathLocks::try_acquire([path.clone()]).unwrap().is_some());
+    assert!(PathLocks::try_acquire([path.clone()]).unwrap().is_ok());
     assert!(!path.exists(), "dropping removes the file");
 }
 
@@ -43,7 +43,7 @@ fn all_or_none() {
     let dir = folder();
     let path = |name: &str| dir.path().join(name);
     let held = PathLocks::try_acquire([path("b")]).unwrap().unwrap();
-    assert!(PathLocks::try_acquire([path("c"), path("a"), path("b")]).unwrap().is_none());
+    assert!(PathLocks::try_acquire([path("c"), path("a"), path("b")]).unwrap().is_err());
     assert_eq!(entries(dir.path()), ["b"], "what was taken is let go and leaves no file");
     held.release(Deletion::Delete).unwrap();
     let all = PathLocks::try_acquire([path("c"), path("a"), path("b"), path("a")]);
@@ -68,7 +68,7 @@ fn a_file_with_a_byte_in_it_is_opened_again() {
     let second = second.join().unwrap();
     // The file that the waiter waited for is gone; it must hold the one that others find.
     assert!(path.exists());
-    assert!(PathLocks::try_acquire([path.clone()]).unwrap().is_none());
+    assert!(PathLocks::try_acquire([path.clone()]).unwrap().is_err());
     second.release(Deletion::Delete).unwrap();
     assert!(entries(dir.path()).is_empty());
 }
@@ -109,7 +109,7 @@ fn waiting_ends_with_the_release_and_holds_nothing() {
     await_waiter(&path);
     held.release(Deletion::Keep).unwrap();
     waiter.join().unwrap();
-    assert!(PathLocks::try_acquire([path]).unwrap().is_some());
+    assert!(PathLocks::try_acquire([path]).unwrap().is_ok());
 }
 
 extern "C" fn ignore(_: i32) {}

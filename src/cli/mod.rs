@@ -12,7 +12,6 @@ pub mod config_show;
 pub mod config_store;
 pub mod environment;
 pub mod exit_code;
-pub mod failure_words;
 pub mod hash_file;
 pub mod man;
 pub mod output;

@@ -108,10 +108,16 @@ fn lock_outputs(
         .collect();
     let tried = PathLocks::try_acquire(paths.keys().cloned())
         .map_err(|e| failure("locking the outputs", &e))?;
-    Ok(tried.map_err(|busy| {
-        let named = paths.get(&busy).or_else(|| paths.values().next());
-        named.map_or_else(|| task_has_no_outputs(&busy), |path| (*path).clone())
-    }))
+    Ok(match tried {
+        Ok(locks) => Ok(locks),
+        Err(busy) => match paths.get(&busy) {
+            Some(path) => Err((*path).clone()),
+            None => {
+                let busy = busy.display();
+                return Err(Failure::Engine(format!("`{busy}` is busy, but is no lock of ours")));
+            }
+        },
+    })
 }
 
 fn all_valid(wanted: &Outputs, planned: &[Planned]) -> bool {
@@ -263,7 +269,7 @@ impl Leftovers<'_> {
     }
 
     fn tidy(self, task: &Task<'_>, failed: Option<&Failure>) {
-        let verdict = failed.map(|why| task.shared.words(why));
+        let verdict = failed.map(|why| task.shared.words(why, task.drv));
         let keep = task.shared.settings.keep_failed == KeepFailed::Keep
             && failed.is_some_and(|why| *why != Failure::Cancelled);
         if let Some(dir) = self.dir
@@ -276,7 +282,7 @@ impl Leftovers<'_> {
         }
         for path in self.paths {
             if let Err(why) = task.shared.remove(&path) {
-                task.shared.tell(Notice::Warning(task.shared.words(&why)));
+                task.shared.tell(Notice::Warning(task.shared.words(&why, task.drv)));
             }
         }
     }

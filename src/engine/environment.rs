@@ -3,7 +3,7 @@
 //! Pure: the job hands in everything, and writes the files. Order of the variables is that of
 //! semantics C1-C9: four bases, the derivation's own, then what no derivation may override.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
 
@@ -21,7 +21,7 @@ pub struct Given<'a> {
     /// `NIX_BUILD_CORES`.
     pub cores: usize,
     /// Names of variables to put into files (`passAsFile`).
-    pub pass_as_file: &'a [BString],
+    pub pass_as_file: &'a BTreeSet<BString>,
     /// For structured attributes: texts of `.attrs.json` and `.attrs.sh`, without rewriting.
     pub structured: Option<Structured>,
     /// `impureEnvVars` with their values; for fixed outputs only.

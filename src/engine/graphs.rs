@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::format::content_address::ContentAddress;
 use crate::format::options::Exports;
 use crate::format::structured_attrs::{GraphEntry, graph_json};
-use crate::format::{Derivation, StorePath, ValidPathInfo, validity};
+use crate::format::{Derivation, StorePath, Registration, ValidPathInfo, validity};
 use crate::machine::Failure;
 use crate::store::Direction;
 
@@ -143,7 +143,8 @@ fn outputs_of_derivations(
 
 fn registration(shared: &Shared, paths: &BTreeSet<StorePath>) -> Result<Vec<u8>, Failure> {
     let infos = infos(shared, paths)?;
-    Ok(validity::encode_graph(infos.values(), shared.store_dir()))
+    let records: Vec<Registration> = infos.values().map(Registration::bare).collect();
+    Ok(validity::encode_registration(&records, shared.store_dir()).into_bytes())
 }
 
 fn infos(

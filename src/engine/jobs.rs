@@ -34,7 +34,7 @@ pub(super) fn start(shared: &Arc<Shared>, goal: GoalId, job: Job, line: Line) {
     let moments = Moments::new(goal, outbox);
     let work = move || {
         let moments = moments;
-        let run = AssertUnwindSafe(|| perform(&for_job, job, &moments, &cancel));
+        let run = AssertUnwindSafe(|| perform(&for_job, goal, job, &moments, &cancel));
         if let Err(panic) = catch_unwind(run) {
             moments.say(Input::Failed(Failure::Engine(panic_text(&*panic))));
         }
@@ -47,10 +47,17 @@ pub(super) fn start(shared: &Arc<Shared>, goal: GoalId, job: Job, line: Line) {
     }
 }
 
-fn perform(shared: &Arc<Shared>, job: Job, moments: &Moments, cancel: &Cancel) {
+fn perform(
+    shared: &Arc<Shared>,
+    goal: GoalId,
+    job: Job,
+    moments: &Moments,
+    cancel: &Cancel,
+) {
     match job {
         Job::Build { drv, mode, outputs } => {
-            build::run(&build::Task { shared, drv: &drv, mode, outputs: &outputs, moments, cancel });
+            let (drv, outputs) = (&drv, &outputs);
+            build::run(&build::Task { shared, goal, drv, mode, outputs, moments, cancel });
         }
         Job::AwaitLock { path } => moments.say(await_lock::run(shared, &path, cancel)),
         Job::Hook { .. } => moments.say(none_configured("build hook")),

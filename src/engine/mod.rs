@@ -40,6 +40,7 @@ use crate::base::Urgency;
 use crate::base::tempdir::BuildDirs;
 use crate::machine::Machine;
 use crate::machine::vocab::{self, Hook, OnFailure, Policy};
+use crate::store::ingest::sync_tree;
 use crate::store::registrar::Registrar;
 use crate::store::{Store, StoreError};
 use dispatcher::{Dispatcher, EndedBy, Wiring};
@@ -122,10 +123,17 @@ fn policy(settings: &Settings) -> Policy {
 fn start_registrar(shared: &Arc<Shared>, outbox: &Sender<Message>) -> Result<(), StoreError> {
     let (books, outbox) = (Arc::clone(&shared.books), outbox.clone());
     let report = Box::new(move |id, verdict| books.verdict(id, verdict, &outbox));
-    let sync = |path: &std::path::Path| crate::store::ingest::sync_tree(path);
-    let registrar = Registrar::start(Arc::clone(&shared.store), Box::new(sync), report)?;
+    let registrar = Registrar::start(Arc::clone(&shared.store), sync, report)?;
     shared.set_registrar(registrar);
     Ok(())
+}
+
+/// Flushes a tree; the system's own error is what the store classes, so it is handed on as it is.
+fn sync(path: &std::path::Path) -> std::io::Result<()> {
+    sync_tree(path).map_err(|error| match error.io().and_then(std::io::Error::raw_os_error) {
+        Some(errno) => std::io::Error::from_raw_os_error(errno),
+        None => std::io::Error::other(error),
+    })
 }
 
 fn start_prober(

@@ -21,7 +21,7 @@ use crate::machine::vocab::{
     DrvFacts, GoalId, Here, Input, Loaded, Locality, OutputFacts, Outputs, Question, Substitutes,
     Validity,
 };
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// Derivations that one thread reads alone; more are shared between two.
 const FEW: usize = 64;
@@ -37,14 +37,18 @@ pub(super) struct Probe {
 pub(super) fn run(shared: &Arc<Shared>, probes: &Receiver<Vec<Probe>>, outbox: &Sender<Message>) {
     while let Ok(mut batch) = probes.recv() {
         batch.extend(probes.try_iter().flatten());
-        let answers = answer(shared, batch);
+        let answers = answer(shared, outbox, batch);
         if outbox.send(Message::Goals(answers)).is_err() {
             return;
         }
     }
 }
 
-fn answer(shared: &Shared, batch: Vec<Probe>) -> Vec<(GoalId, Input)> {
+fn answer(
+    shared: &Shared,
+    outbox: &Sender<Message>,
+    batch: Vec<Probe>,
+) -> Vec<(GoalId, Input)> {
     let mut loads = Vec::new();
     let mut checks = Vec::new();
     for Probe { goal, question } in batch {
@@ -54,35 +58,38 @@ fn answer(shared: &Shared, batch: Vec<Probe>) -> Vec<(GoalId, Input)> {
         }
     }
     let mut answers = answer_loads(shared, loads);
-    answers.extend(answer_checks(shared, checks));
+    answers.extend(answer_checks(shared, outbox, checks));
     answers
 }
 
 fn answer_checks(
     shared: &Shared,
+    outbox: &Sender<Message>,
     checks: Vec<(GoalId, Vec<StorePath>)>,
 ) -> Vec<(GoalId, Input)> {
     let paths: BTreeSet<&StorePath> = checks.iter().flat_map(|(_, paths)| paths).collect();
     let valid = match shared.view().valid(paths) {
         Ok(valid) => valid,
-        Err(error) => return all_failed(checks.iter().map(|(goal, _)| *goal), &error),
+        Err(error) => {
+            // Without an answer nothing can go on: the run ends, and nobody takes this for valid.
+            let _ = outbox.send(Message::Broken(chain(&error)));
+            BTreeSet::new()
+        }
     };
     let of = |paths: Vec<StorePath>| paths.into_iter().filter(|p| valid.contains(p)).collect();
     checks.into_iter().map(|(goal, paths)| (goal, Input::Checked(of(paths)))).collect()
 }
 
-fn all_failed(
-    goals: impl Iterator<Item = GoalId>,
-    error: &StoreError,
-) -> Vec<(GoalId, Input)> {
-    let why = failure("asking the store what is valid", error);
-    goals.map(|goal| (goal, Input::Failed(why.clone()))).collect()
-}
-
 fn answer_loads(shared: &Shared, loads: Vec<(GoalId, StorePath)>) -> Vec<(GoalId, Input)> {
     match try_loads(shared, &loads) {
         Ok(answers) => answers,
-        Err(error) => all_failed(loads.iter().map(|(goal, _)| *goal), &error),
+        Err(error) => {
+            let why = failure("asking the store what is valid", &error);
+            let bad = |(goal, _): &(GoalId, StorePath)| {
+                (*goal, Input::Loaded(Loaded::Bad(why.clone())))
+            };
+            loads.iter().map(bad).collect()
+        }
     }
 }
 
@@ -145,16 +152,22 @@ fn read(shared: &Shared, drv: &StorePath) -> Read {
 
 /// Reads and parses the file of a valid derivation.
 pub(super) fn read_derivation(shared: &Shared, drv: &StorePath) -> Result<Derivation, Failure> {
+    read_plain(&shared.store, drv)
+}
+
+/// As [`read_derivation`], without a run.
+pub(super) fn read_plain(store: &Store, drv: &StorePath) -> Result<Derivation, Failure> {
+    let dir = &store.layout().store_dir;
     let Some(name) = drv.name().strip_suffix(".drv") else {
         return Err(Failure::BadDerivation(format!(
             "`{}` is not a derivation: its name does not end in `.drv`",
-            shared.store_dir().print(drv)
+            dir.print(drv)
         )));
     };
-    let file = shared.store.layout().real(drv);
+    let file = store.layout().real(drv);
     let bytes = std::fs::read(&file)
         .map_err(|e| failure(&format!("reading derivation `{}`", file.display()), &e))?;
-    aterm::parse(name, &bytes, shared.store_dir()).map_err(|error| {
+    aterm::parse(name, &bytes, dir).map_err(|error| {
         let place = file.display();
         Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", chain(&error)))
     })

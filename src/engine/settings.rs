@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use bstr::BString;
 
-use crate::base::fs::Durability;
-
 /// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -26,8 +24,6 @@ pub struct Settings {
     /// Environment of the caller, and of setting `impure-env`, which comes first: for
     /// `impureEnvVars`.
     pub impure_env: BTreeMap<BString, BString>,
-    /// Whether contents reach the disk before the row that calls them valid.
-    pub durability: Durability,
     /// Extended attributes that canonicalising leaves alone (`ignored-acls`).
     pub ignored_acls: Vec<String>,
     /// What the user asked for in the way of isolation.

@@ -148,6 +148,11 @@ impl Shared {
         Ok(Arc::new(read.outputs.keys().filter_map(one).collect()))
     }
 
+    /// A failure of ours as a sentence.
+    pub(super) fn words(&self, why: &Failure, about: &StorePath) -> String {
+        super::failure_words::long(why, about, self.store_dir())
+    }
+
     /// The notice for a goal that has ended, if it was a build.
     pub(super) fn finished(&self, key: &Key, outcome: Outcome) -> Option<Notice> {
         super::outcome::build_finished(self, key, outcome)
