@@ -49,13 +49,12 @@ fn wait(shared: &Shared, file: PathBuf, cancel: &Cancel) -> Result<Waited, Strin
         .map_err(|e| format!("cannot start a thread to wait for `{}`: {e}", file.display()))?;
     let mut patience = Some(PATIENCE);
     loop {
-        let mut fds =
-            [PollFd::new(cancel, PollFlags::IN), PollFd::new(&freed, PollFlags::IN)];
+        let mut fds = [PollFd::new(cancel, PollFlags::IN), PollFd::new(&freed, PollFlags::IN)];
         let timeout = patience.map(|p| Timespec { tv_sec: p.as_secs() as i64, tv_nsec: 0 });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) => {
-                let holder = lock::holder_of(&file)
-                    .map(|h| LockHolder { pid: h.pid, command: h.command });
+                let holder =
+                    lock::holder_of(&file).map(|h| LockHolder { pid: h.pid, command: h.command });
                 shared.tell(Notice::WaitingForLock { path: file.clone(), holder });
                 patience = None;
             }

@@ -12,6 +12,7 @@ use super::build_log::BuildLog;
 use super::builder::{self, Prepared};
 use super::check;
 use super::failures::failure;
+use super::graphs;
 use super::judge;
 use super::moments::Moments;
 use super::outputs::{self, Intake, Planned, Taken};
@@ -19,7 +20,6 @@ use super::probe::read_derivation;
 use super::report::{Notice, Times};
 use super::settings::KeepFailed;
 use super::shared::{Record, Shared};
-use super::graphs;
 use crate::base::Cancel;
 use crate::base::lock::{Deletion, PathLocks};
 use crate::base::tempdir::BuildDir;
@@ -179,7 +179,11 @@ fn announce(work: &Work<'_>) -> Started {
     Started { wall: SystemTime::now(), steady: Instant::now() }
 }
 
-fn run_builder(work: &Work<'_>, prepared: &Prepared, log: &mut BuildLog<'_>) -> Result<(), Failure> {
+fn run_builder(
+    work: &Work<'_>,
+    prepared: &Prepared,
+    log: &mut BuildLog<'_>,
+) -> Result<(), Failure> {
     let task = work.task;
     let result = builder::run(work, prepared, log);
     // The slot is free whatever came of it.

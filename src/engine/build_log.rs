@@ -83,8 +83,7 @@ impl<'s> BuildLog<'s> {
 impl LogSink for BuildLog<'_> {
     fn write(&mut self, bytes: &[u8]) {
         self.write_file(bytes);
-        self.ends_in_line =
-            if bytes.ends_with(b"\n") { LineEnd::Ended } else { LineEnd::Open };
+        self.ends_in_line = if bytes.ends_with(b"\n") { LineEnd::Ended } else { LineEnd::Open };
         let (shared, drv, tail) = (self.shared, self.drv, &mut self.tail);
         self.lines.push(bytes, |line| each_line(shared, drv, tail, line));
     }

@@ -138,7 +138,8 @@ pub(super) fn run(
     let set = work.task.shared.settings.limits;
     let limits =
         Limits { timeout: set.timeout, max_silent: set.max_silent, max_log_size: set.max_log_size };
-    let exit = sandbox::run(&prepared.plan, &limits, log, work.task.cancel).map_err(cannot_start)?;
+    let exit =
+        sandbox::run(&prepared.plan, &limits, log, work.task.cancel).map_err(cannot_start)?;
     let seconds = |limit: Option<std::time::Duration>| limit.map_or(0, |l| l.as_secs());
     match exit.ended {
         Ended::Exited(0) => Ok(()),

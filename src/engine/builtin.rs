@@ -18,9 +18,9 @@ use crate::machine::Failure;
 pub(super) fn obstacle(name: &str) -> Option<Failure> {
     match name {
         "fetchurl" => None,
-        "buildenv" | "unpack-channel" => {
-            Some(Failure::NotSupported(format!("builtin builder `builtin:{name}` is not supported yet")))
-        }
+        "buildenv" | "unpack-channel" => Some(Failure::NotSupported(format!(
+            "builtin builder `builtin:{name}` is not supported yet"
+        ))),
         _ => Some(Failure::BadDerivation(format!(
             "unsupported builtin builder 'builtin:{name}' (supported: builtin:fetchurl)"
         ))),
@@ -73,12 +73,12 @@ fn fetchurl(attributes: &BTreeMap<BString, BString>) -> Result<(), String> {
     let source = file_of(url)?;
     let source = Path::new(std::ffi::OsStr::from_bytes(&source));
     let target = out.to_path_lossy();
-    copy(source, &target).map_err(|e| {
-        format!("unable to download '{url}': copying `{}`: {e}", source.display())
-    })?;
+    copy(source, &target)
+        .map_err(|e| format!("unable to download '{url}': copying `{}`: {e}", source.display()))?;
     if flag("executable") {
         let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&target, mode).map_err(|e| format!("making `{out}` executable: {e}"))?;
+        fs::set_permissions(&target, mode)
+            .map_err(|e| format!("making `{out}` executable: {e}"))?;
     }
     Ok(())
 }

@@ -111,7 +111,9 @@ impl Dispatcher {
 
     fn events_of(&mut self, message: Message) -> Vec<Event> {
         match message {
-            Message::Goals(list) => list.into_iter().map(|(g, input)| self.heard(g, input)).collect(),
+            Message::Goals(list) => {
+                list.into_iter().map(|(g, input)| self.heard(g, input)).collect()
+            }
             Message::Signal(signal) => self.signalled(signal),
             Message::Broken(why) => {
                 self.ended_by.broken.get_or_insert(why);
@@ -146,11 +148,12 @@ impl Dispatcher {
             Err(error) => return self.fail_all(vec![goal], &error.to_string()),
         };
         self.running.insert(goal, cancel.clone());
-        jobs::start(&self.shared, goal, job, jobs::Line {
-            outbox: self.outbox.clone(),
-            cancel,
-            alive: self.alive.clone(),
-        });
+        jobs::start(
+            &self.shared,
+            goal,
+            job,
+            jobs::Line { outbox: self.outbox.clone(), cancel, alive: self.alive.clone() },
+        );
     }
 
     fn kill(&mut self, goal: GoalId) {

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::format::content_address::ContentAddress;
 use crate::format::options::Exports;
 use crate::format::structured_attrs::{GraphEntry, graph_json};
-use crate::format::{Derivation, StorePath, Registration, ValidPathInfo, validity};
+use crate::format::{Derivation, Registration, StorePath, ValidPathInfo, validity};
 use crate::machine::Failure;
 use crate::store::Direction;
 
@@ -161,10 +161,7 @@ fn infos(
     }
 }
 
-fn closure(
-    shared: &Shared,
-    roots: &BTreeSet<StorePath>,
-) -> Result<BTreeSet<StorePath>, Failure> {
+fn closure(shared: &Shared, roots: &BTreeSet<StorePath>) -> Result<BTreeSet<StorePath>, Failure> {
     shared
         .view()
         .closure(roots, Direction::References)

@@ -47,13 +47,7 @@ pub(super) fn start(shared: &Arc<Shared>, goal: GoalId, job: Job, line: Line) {
     }
 }
 
-fn perform(
-    shared: &Arc<Shared>,
-    goal: GoalId,
-    job: Job,
-    moments: &Moments,
-    cancel: &Cancel,
-) {
+fn perform(shared: &Arc<Shared>, goal: GoalId, job: Job, moments: &Moments, cancel: &Cancel) {
     match job {
         Job::Build { drv, mode, outputs } => {
             let (drv, outputs) = (&drv, &outputs);

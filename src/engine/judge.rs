@@ -33,9 +33,9 @@ pub(super) fn in_order(made: &Made) -> Result<Vec<&ValidPathInfo>, Failure> {
         made.values().map(|info| (&info.path, info)).collect();
     let mut ordered = Vec::with_capacity(made.len());
     while !left.is_empty() {
-        let free = left.values().find(|info| {
-            info.references.iter().all(|r| *r == info.path || !left.contains_key(r))
-        });
+        let free = left
+            .values()
+            .find(|info| info.references.iter().all(|r| *r == info.path || !left.contains_key(r)));
         let Some(&next) = free else {
             let paths = left.keys().map(|path| (*path).clone()).collect();
             return Err(Failure::OutputCycle { paths });
@@ -263,6 +263,8 @@ mod tests {
             ("lib".to_owned(), info("lib", 1, &["out"])),
         ]
         .into();
-        assert!(matches!(in_order(&circle), Err(Failure::OutputCycle { paths }) if paths.len() == 2));
+        assert!(
+            matches!(in_order(&circle), Err(Failure::OutputCycle { paths }) if paths.len() == 2)
+        );
     }
 }

@@ -40,7 +40,7 @@ use crate::base::Urgency;
 use crate::base::tempdir::BuildDirs;
 use crate::machine::Machine;
 use crate::machine::vocab::{self, Hook, OnFailure, Policy};
-use crate::store::ingest::sync_tree;
+use crate::store::ingest::{IngestError, sync_tree};
 use crate::store::registrar::Registrar;
 use crate::store::{Store, StoreError};
 use dispatcher::{Dispatcher, EndedBy, Wiring};
@@ -62,8 +62,13 @@ pub enum EngineError {
     #[error("preparing the store for builds")]
     Store(#[from] StoreError),
     /// Folders for builds cannot be made.
-    #[error("preparing the folder for builds; setting `build-dir` names another")]
-    BuildDir(#[source] crate::base::Error),
+    #[error("making the folder for builds `{}`; setting `build-dir` names another", path.display())]
+    BuildDir {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Threads or signal handlers cannot be made.
     #[error("starting the threads of the run")]
     Threads(#[source] std::io::Error),
@@ -80,8 +85,10 @@ pub fn run(
     tell: Tell,
 ) -> Result<RunReport, EngineError> {
     let began = Instant::now();
-    let build_dirs =
-        BuildDirs::new(&settings.places.build_dir).map_err(EngineError::BuildDir)?;
+    let root = &settings.places.build_dir;
+    std::fs::create_dir_all(root)
+        .map_err(|source| EngineError::BuildDir { path: root.clone(), source })?;
+    let build_dirs = BuildDirs::new(root);
     let shared = Arc::new(Shared::new(Arc::clone(store), Arc::clone(settings), build_dirs, tell));
     let (outbox, inbox) = unbounded();
     start_registrar(&shared, &outbox)?;
@@ -128,12 +135,11 @@ fn start_registrar(shared: &Arc<Shared>, outbox: &Sender<Message>) -> Result<(),
     Ok(())
 }
 
-/// Flushes a tree; the system's own error is what the store classes, so it is handed on as it is.
+/// Flushes a tree, for the registrar.
 fn sync(path: &std::path::Path) -> std::io::Result<()> {
-    sync_tree(path).map_err(|error| match error.io().and_then(std::io::Error::raw_os_error) {
-        Some(errno) => std::io::Error::from_raw_os_error(errno),
-        None => std::io::Error::other(error),
-    })
+    let kind =
+        |error: &IngestError| error.io().map_or(std::io::ErrorKind::Other, std::io::Error::kind);
+    sync_tree(path).map(drop).map_err(|error| std::io::Error::new(kind(&error), error))
 }
 
 fn start_prober(

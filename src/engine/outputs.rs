@@ -17,7 +17,9 @@ use crate::format::derivation::Method;
 use crate::format::nar::Executable;
 use crate::format::options::DerivationOptions;
 use crate::format::output_path::{make_store_path, placeholder};
-use crate::format::{Algorithm, Derivation, DerivationOutput, Hash, Origin, StorePath, ValidPathInfo};
+use crate::format::{
+    Algorithm, Derivation, DerivationOutput, Hash, Origin, StorePath, ValidPathInfo,
+};
 use crate::machine::Failure;
 use crate::machine::vocab::Mode;
 use crate::store::canonicalise::{InodesSeen, Rules};
@@ -69,20 +71,13 @@ pub(super) fn plan(
 }
 
 /// `makeFallbackPath` of Nix: depends on the derivation and the path alone.
-fn scratch_path(
-    shared: &Shared,
-    drv: &StorePath,
-    path: &StorePath,
-) -> Result<StorePath, Failure> {
+fn scratch_path(shared: &Shared, drv: &StorePath, path: &StorePath) -> Result<StorePath, Failure> {
     let dir = shared.store_dir();
     let kind = format!("rewrite:{}:{}", dir.print(drv), dir.print(path));
     let zeros = Hash::new(Algorithm::Sha256, &[0; 32]);
-    zeros
-        .map_err(|e| Failure::Engine(e.to_string()))
-        .and_then(|zeros| {
-            make_store_path(dir, &kind, &zeros, path.name())
-                .map_err(|e| Failure::Engine(e.to_string()))
-        })
+    zeros.map_err(|e| Failure::Engine(e.to_string())).and_then(|zeros| {
+        make_store_path(dir, &kind, &zeros, path.name()).map_err(|e| Failure::Engine(e.to_string()))
+    })
 }
 
 /// Texts to replace in what the builder is told: placeholders, and paths it must not write to.

@@ -44,11 +44,7 @@ pub(super) fn run(shared: &Arc<Shared>, probes: &Receiver<Vec<Probe>>, outbox: &
     }
 }
 
-fn answer(
-    shared: &Shared,
-    outbox: &Sender<Message>,
-    batch: Vec<Probe>,
-) -> Vec<(GoalId, Input)> {
+fn answer(shared: &Shared, outbox: &Sender<Message>, batch: Vec<Probe>) -> Vec<(GoalId, Input)> {
     let mut loads = Vec::new();
     let mut checks = Vec::new();
     for Probe { goal, question } in batch {
@@ -85,9 +81,8 @@ fn answer_loads(shared: &Shared, loads: Vec<(GoalId, StorePath)>) -> Vec<(GoalId
         Ok(answers) => answers,
         Err(error) => {
             let why = failure("asking the store what is valid", &error);
-            let bad = |(goal, _): &(GoalId, StorePath)| {
-                (*goal, Input::Loaded(Loaded::Bad(why.clone())))
-            };
+            let bad =
+                |(goal, _): &(GoalId, StorePath)| (*goal, Input::Loaded(Loaded::Bad(why.clone())));
             loads.iter().map(bad).collect()
         }
     }
@@ -251,8 +246,7 @@ fn input_drvs(drv: &Derivation) -> Vec<(StorePath, Outputs)> {
 }
 
 fn needs(drv: &Derivation, options: &DerivationOptions) -> String {
-    let features: Vec<&str> =
-        options.required_system_features.iter().map(String::as_str).collect();
+    let features: Vec<&str> = options.required_system_features.iter().map(String::as_str).collect();
     match features.is_empty() {
         true => drv.platform.to_string(),
         false => format!("{} with features {}", drv.platform, features.join(", ")),
@@ -272,8 +266,7 @@ fn here(drv: &Derivation, options: &DerivationOptions, platforms: &Platforms) ->
     }
     let systems = std::iter::once(&platforms.system).chain(&platforms.extra);
     let systems: Vec<&str> = systems.map(String::as_str).collect();
-    let offered =
-        format!("{} with features {}", systems.join(", "), platforms.features.join(", "));
+    let offered = format!("{} with features {}", systems.join(", "), platforms.features.join(", "));
     Here::Cannot { offered: offered.into() }
 }
 
