@@ -1,0 +1,179 @@
+//! `drover build`: targets to requests, a run, and what comes of it: paths, links, a report.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::args::{BuildArgs, GlobalArgs};
+use super::config::{Config, Override};
+use super::console::{Console, Logs, Look, Talk};
+use super::store::open_store;
+use super::{CliError, derivation, engine_settings, exit_code, output, report_json, summary};
+use crate::engine::missing::{Missing, missing};
+use crate::engine::report::{RunReport, TargetReport};
+use crate::engine::settings::LiveLog;
+use crate::engine::{self, Forced, Key, Mode, Outputs, Request};
+use crate::format::derived_path::{DerivedPath, OutputsSpec};
+use crate::store::{Access, Store, gc_roots};
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError`] if there was nothing to run: bad targets, no store. Failures of builds are in the
+/// exit code.
+pub fn run(args: &BuildArgs, global: &GlobalArgs, config: &Config) -> Result<ExitCode, CliError> {
+    let store = open_store(config, Access::Create)?;
+    let mode = if args.check { Mode::Check } else { Mode::Normal };
+    let mut requests = Vec::new();
+    for target in &args.targets {
+        requests.extend(requests_of(&store, config, target, mode)?);
+    }
+    if args.dry_run {
+        return dry_run(&store, &requests);
+    }
+    let logs = if args.print_build_logs { Logs::Shown } else { Logs::Hidden };
+    let talk = match (global.quiet, global.verbose) {
+        (true, _) => Talk::Quiet,
+        (false, 0) => Talk::Normal,
+        (false, _) => Talk::Verbose,
+    };
+    let look = Look::of(&config.environment, talk, logs);
+    let console = Console::start(store.layout().store_dir.clone(), look)?;
+    let teller = console.teller();
+    let live = if args.print_build_logs { LiveLog::Shown } else { LiveLog::Hidden };
+    let settings = Arc::new(engine_settings::settings(config, live));
+    let ran = engine::run(&store, &settings, requests, Box::new(move |n| teller.tell(n)));
+    let report = match ran {
+        Ok(report) => report,
+        Err(error) => {
+            console.finish(String::new());
+            return Err(error.into());
+        }
+    };
+    let links = if args.no_link { Ok(()) } else { make_links(&store, &report, &args.out_link) };
+    console.finish(summary::summary(&report, style(&store, config, talk)));
+    print_results(args, &store, &report)?;
+    links?;
+    Ok(ExitCode::from(exit_code::exit_code(&report)))
+}
+
+fn style<'s>(store: &'s Store, config: &Config, talk: Talk) -> summary::Style<'s> {
+    let amount = if talk == Talk::Quiet { summary::Amount::Failures } else { summary::Amount::Full };
+    summary::Style { dir: &store.layout().store_dir, amount, log_lines: config.logging.lines }
+}
+
+fn requests_of(
+    store: &Arc<Store>,
+    config: &Config,
+    target: &OsStr,
+    mode: Mode,
+) -> Result<Vec<Request>, CliError> {
+    if let Some((file, table)) = recipe(target) {
+        let made = derivation::instantiate_recipe(store, config, &file, table.as_deref())?;
+        let request = |drv| request(Key::derivation(drv, mode), Outputs::All);
+        return Ok(made.into_iter().map(|one| request(one.drv)).collect());
+    }
+    let text = target.to_str().ok_or_else(|| CliError::target(target, "it is not UTF-8"))?;
+    let dir = &store.layout().store_dir;
+    let parsed = match DerivedPath::parse(text, dir) {
+        Ok(parsed) => parsed,
+        Err(error) => super::store::resolve_derived(store, text)
+            .ok_or_else(|| CliError::target(target, &error.to_string()))?,
+    };
+    Ok(vec![match parsed {
+        DerivedPath::Opaque(path) => request(Key::path(path, Mode::Normal), Outputs::All),
+        DerivedPath::Built { drv, outputs } => {
+            let outputs = match outputs {
+                OutputsSpec::All => Outputs::All,
+                OutputsSpec::Names(names) => Outputs::named(names.iter().map(String::as_str)),
+            };
+            request(Key::derivation(drv, mode), outputs)
+        }
+    }])
+}
+
+fn request(key: Key, outputs: Outputs) -> Request {
+    Request { key, outputs, forced: Forced::No }
+}
+
+/// The file and the table of `jobs.toml#table`.
+fn recipe(target: &OsStr) -> Option<(PathBuf, Option<String>)> {
+    let text = target.to_str()?;
+    let (file, table) = match text.split_once('#') {
+        Some((file, table)) => (file, Some(table.to_owned())),
+        None => (text, None),
+    };
+    let is_recipe = Path::new(file).extension().is_some_and(|e| e == "toml");
+    is_recipe.then(|| (file.into(), table))
+}
+
+fn dry_run(store: &Store, requests: &[Request]) -> Result<ExitCode, CliError> {
+    let plan = missing(store, requests)?;
+    super::say(&dry_run_text(store, &plan));
+    Ok(if plan.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn dry_run_text(store: &Store, plan: &Missing) -> String {
+    let dir = &store.layout().store_dir;
+    let mut text = String::new();
+    let mut list = |one: &str, many: &str, paths: Vec<String>| {
+        if !paths.is_empty() {
+            let count = paths.len();
+            text += &if count == 1 { one.to_owned() } else { many.replace("{}", &count.to_string()) };
+            text += "\n";
+            paths.iter().for_each(|path| text += &format!("  {path}\n"));
+        }
+    };
+    list(
+        "this derivation will be built:",
+        "these {} derivations will be built:",
+        plan.will_build.iter().map(|path| dir.print(path)).collect(),
+    );
+    let unknown = plan.unknown.iter().map(|path| dir.print(path)).collect();
+    let words = "don't know how to build these paths:";
+    list(words, words, unknown);
+    let why = |(path, why): &(_, _)| engine::failure_words::long(why, path, dir);
+    let words = "these derivations cannot be used:";
+    list(words, words, plan.bad.iter().map(why).collect());
+    text
+}
+
+fn make_links(store: &Store, report: &RunReport, link: &Path) -> Result<(), CliError> {
+    let link = std::path::absolute(link)?;
+    for (index, target) in report.targets.iter().enumerate() {
+        if target.failure.is_some() {
+            continue;
+        }
+        for (name, path) in outputs_of(target) {
+            let place = gc_roots::link_name(&link, index, &name);
+            gc_roots::add_root(store.layout(), &place, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Outputs of a derivation, or the plain path that was asked for.
+fn outputs_of(target: &TargetReport) -> Vec<(String, crate::format::StorePath)> {
+    if target.outputs.is_empty() {
+        return vec![("out".to_owned(), target.path.clone())];
+    }
+    target.outputs.iter().map(|(name, path)| (name.clone(), path.clone())).collect()
+}
+
+fn print_results(args: &BuildArgs, store: &Store, report: &RunReport) -> Result<(), CliError> {
+    let dir = &store.layout().store_dir;
+    if args.json {
+        return Ok(output::line(&report_json::report(report, dir).to_string())?);
+    }
+    let done = report.targets.iter().filter(|target| target.failure.is_none());
+    let lines: Vec<String> =
+        done.flat_map(outputs_of).map(|(_, path)| dir.print(&path) + "\n").collect();
+    Ok(output::write(lines.concat().as_bytes())?)
+}
+
+/// Settings that the flags of `drover build` set.
+#[must_use]
+pub fn overrides(args: &BuildArgs) -> Vec<Override> {
+    args.overrides()
+}
