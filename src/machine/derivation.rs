@@ -422,3 +422,6 @@ pub(super) fn finish(outcome: Outcome) -> Next {
 pub(super) fn fail(why: Failure) -> Next {
     finish(Outcome::Failed(why))
 }
+
+#[cfg(test)]
+mod tests;
