@@ -104,8 +104,8 @@ impl Claims {
     }
 
     /// Who holds `path`.
-    #[must_use]
-    pub fn owner(&self, path: &StorePath) -> Option<GoalId> {
+    #[cfg(test)]
+    fn owner(&self, path: &StorePath) -> Option<GoalId> {
         self.owners.get(path).map(|owner| owner.goal)
     }
 }

@@ -41,13 +41,12 @@
 //! | any | Stop, without / with something under way | - / Stopping | Finish(Cancelled) / Kill |
 //! | any before Registering | Spoiled | as Stop | Finish(`InputsFailed`) once all is quiet |
 
-use std::sync::Arc;
+mod decide;
 
 use super::Failure;
 use super::vocab::{
-    Absence, DrvFacts, Edge, Fallback, Forced, Growth, Here, Hook, HookReply, Input, Job, Key,
-    Loaded, LocalSlot, Locality, Mode, OnBadNeed, OnFailure, Order, Outcome, Outputs, Place,
-    Policy, Question, Request, SlotKind, Substitutes, Validity, Waited,
+    DrvFacts, Fallback, Forced, Growth, HookReply, Input, Job, Key, Mode, OnBadNeed, OnFailure,
+    Order, Outcome, Outputs, Place, Policy, Request, SlotKind,
 };
 use crate::format::StorePath;
 
@@ -139,6 +138,9 @@ struct Ending {
 /// The next state and what is asked for.
 pub type Next = (State, Vec<Order>);
 
+/// An input that a state does not know.
+pub type Stray = Box<Input>;
+
 impl Derivation {
     /// A goal in [`State::New`].
     #[must_use]
@@ -205,90 +207,89 @@ impl Derivation {
     ///
     /// # Errors
     /// The input, if nothing is known to do with it in this state.
-    pub fn step(&mut self, state: State, input: Input, policy: &Policy) -> Result<Next, Input> {
+    #[expect(clippy::too_many_lines, reason = "the table: one arm a row")]
+    pub fn step(&mut self, state: State, input: Input, policy: &Policy) -> Result<Next, Stray> {
         let input = match self.common(state, input) {
             Ok(next) => return Ok(next),
-            Err(input) => input,
+            Err(input) => *input,
         };
-        let next = match state {
-            State::New => match input {
-                Input::Start => (State::Loading, vec![self.load()]),
-                other => return Err(other),
-            },
-            State::Loading => match input {
-                Input::Loaded(loaded) => self.loaded(loaded, policy),
-                other => return Err(other),
-            },
-            State::DrvWanted => match input {
-                Input::Needs { failed: 0, absent: 0 } => (State::Loading, vec![self.load()]),
-                Input::Needs { .. } => fail(Failure::MissingDerivation),
-                other => return Err(other),
-            },
-            State::OutputsWanted => match input {
-                Input::Needs { failed, .. } if failed > 0 && policy.fallback == Fallback::Fail => {
-                    fail(Failure::SubstitutesFailed)
-                }
-                Input::Needs { .. } => self.look(vec![]),
-                other => return Err(other),
-            },
-            State::Checking => match input {
-                Input::Checked(valid) => self.checked(&valid, policy),
-                other => return Err(other),
-            },
-            State::InputsWanted => match input {
-                Input::Needs { failed, absent } => self.inputs_ended(failed + absent),
-                other => return Err(other),
-            },
-            State::Claiming => match input {
-                Input::Claimed(waited) => self.claimed(waited, policy),
-                other => return Err(other),
-            },
-            State::Asking => return self.asking(input, policy),
-            State::Postponed => match input {
-                Input::AskAgain if self.grown == Growth::Grew => self.look(vec![]),
-                Input::AskAgain => self.ask_hook(policy),
-                Input::Failed(why) => fail(why),
-                other => return Err(other),
-            },
-            State::SlotWanted => match input {
-                Input::Slot if self.grown == Growth::Grew => self.look(free_both()),
-                Input::Slot => (State::Building, vec![Order::Launch(self.build())]),
-                other => return Err(other),
-            },
-            State::Building => return self.building(input),
-            State::Offloaded | State::Ingesting => match input {
-                Input::Ingested => (State::Registering, vec![Order::FreeUser, Order::Release]),
-                Input::Failed(why) => fail(why),
-                other => return Err(other),
-            },
-            State::Registering => match input {
-                Input::Registered => finish(Outcome::Built),
-                Input::Failed(why) => fail(why),
-                other => return Err(other),
-            },
-            State::LockWanted => match input {
-                Input::LockFree => self.look(vec![]),
-                Input::Failed(why) => fail(why),
-                other => return Err(other),
-            },
-            State::UserWanted => match input {
-                Input::UserFree => {
-                    (State::SlotWanted, vec![Order::WantSlot(SlotKind::Build, Place::Head)])
-                }
-                Input::Failed(why) => fail(why),
-                other => return Err(other),
-            },
-            State::Stopping => return self.stopping(input),
-            State::Done => return Err(input),
-        };
-        Ok(next)
+        Ok(match (state, input) {
+            (State::New, Input::Start)
+            | (State::DrvWanted, Input::Needs { failed: 0, absent: 0 }) => {
+                (State::Loading, vec![self.load()])
+            }
+            (State::Loading, Input::Loaded(loaded)) => self.loaded(loaded, policy),
+            (State::DrvWanted, Input::Needs { .. }) => fail(Failure::MissingDerivation),
+            (State::OutputsWanted, Input::Needs { failed, .. })
+                if failed > 0 && policy.fallback == Fallback::Fail =>
+            {
+                fail(Failure::SubstitutesFailed)
+            }
+            (State::OutputsWanted, Input::Needs { .. }) => self.look(vec![]),
+            (State::Checking, Input::Checked(valid)) => self.checked(&valid, policy),
+            (State::InputsWanted, Input::Needs { failed, absent }) => {
+                self.inputs_ended(failed + absent)
+            }
+            (State::Claiming, Input::Claimed(waited)) => self.claimed(waited, policy),
+            (State::Postponed, Input::AskAgain) if self.grown == Growth::Same => {
+                self.ask_hook(policy)
+            }
+            (State::Postponed, Input::AskAgain) | (State::LockWanted, Input::LockFree) => {
+                self.look(vec![])
+            }
+            (State::SlotWanted, Input::Slot) if self.grown == Growth::Grew => {
+                self.look(free_both())
+            }
+            (State::SlotWanted, Input::Slot) => {
+                (State::Building, vec![Order::Launch(self.build())])
+            }
+            (State::Offloaded | State::Ingesting, Input::Ingested) => {
+                (State::Registering, vec![Order::FreeUser, Order::Release])
+            }
+            (State::Registering, Input::Registered) => finish(Outcome::Built),
+            (State::UserWanted, Input::UserFree) => {
+                (State::SlotWanted, vec![Order::WantSlot(SlotKind::Build, Place::Head)])
+            }
+            (
+                State::Postponed
+                | State::Building
+                | State::Offloaded
+                | State::Ingesting
+                | State::Registering
+                | State::LockWanted
+                | State::UserWanted,
+                Input::Failed(why),
+            ) => fail(why),
+            (State::Asking, input) => return self.asking(input, policy),
+            (State::Building, input) => return self.building(input),
+            (State::Stopping, input) => return self.stopping(input),
+            (
+                State::New
+                | State::Loading
+                | State::DrvWanted
+                | State::OutputsWanted
+                | State::Checking
+                | State::InputsWanted
+                | State::Claiming
+                | State::Offloaded
+                | State::Postponed
+                | State::SlotWanted
+                | State::Ingesting
+                | State::Registering
+                | State::LockWanted
+                | State::UserWanted
+                | State::Done,
+                stray,
+            ) => return Err(stray.into()),
+        })
     }
 
     /// What is the same in most states: the input comes back if it is not of that kind.
-    fn common(&mut self, state: State, input: Input) -> Result<Next, Input> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
+    fn common(&mut self, state: State, input: Input) -> Result<Next, Stray> {
         if let Input::Widen { outputs, forced } = &input {
             if !self.can_join(state, outputs, *forced) {
-                return Err(input);
+                return Err(input.into());
             }
             if self.wanted.widen(outputs) == Growth::Grew || *forced > self.forced {
                 self.forced = self.forced.max(*forced);
@@ -299,7 +300,7 @@ impl Derivation {
         let verdict = match input {
             Input::Stop => Outcome::Cancelled,
             Input::Spoiled => Outcome::Failed(Failure::InputsFailed { count: 1 }),
-            other => return Err(other),
+            other => return Err(other.into()),
         };
         let spoiled = matches!(verdict, Outcome::Failed(_));
         Ok(match state {
@@ -323,7 +324,9 @@ impl Derivation {
             | State::UserWanted => self.stop(verdict, vec![Order::Kill]),
             // The commit is under way, or the end is: nothing to add.
             State::Registering | State::Stopping => (state, vec![]),
-            State::Done => return Err(if spoiled { Input::Spoiled } else { Input::Stop }),
+            State::Done => {
+                return Err(Box::new(if spoiled { Input::Spoiled } else { Input::Stop }));
+            }
         })
     }
 
@@ -333,203 +336,8 @@ impl Derivation {
         (State::Stopping, orders)
     }
 
-    fn load(&self) -> Order {
-        Order::Ask(Question::Load { drv: self.drv.clone(), mode: self.mode })
-    }
-
-    fn build(&self) -> Job {
-        Job::Build { drv: self.drv.clone(), mode: self.mode, outputs: self.wanted.clone() }
-    }
-
-    /// Looks at the store again; `first` is ordered before.
-    fn look(&mut self, mut first: Vec<Order>) -> Next {
-        self.grown = Growth::Same;
-        first.push(Order::Ask(Question::Check { paths: self.paths() }));
-        (State::Checking, first)
-    }
-
-    fn loaded(&mut self, loaded: Loaded, policy: &Policy) -> Next {
-        match loaded {
-            Loaded::Missing if self.tries == Tries::Second => fail(Failure::MissingDerivation),
-            Loaded::Missing => {
-                self.tries = Tries::Second;
-                let requests = vec![whole(Key::path(self.drv.clone(), Mode::Normal))];
-                let on_bad = OnBadNeed::AwaitAll;
-                let absence = Absence::Harmless;
-                let edge = Edge::Registered;
-                (State::DrvWanted, vec![Order::Need { requests, edge, on_bad, absence }])
-            }
-            Loaded::Bad(why) => fail(why),
-            Loaded::Facts(facts) => {
-                self.facts = Some(facts);
-                self.decide(policy)
-            }
-        }
-    }
-
-    fn checked(&mut self, valid: &[StorePath], policy: &Policy) -> Next {
-        for output in self.facts.iter_mut().flat_map(|f| &mut f.outputs) {
-            let there = valid.contains(&output.path);
-            output.validity = if there { Validity::Valid } else { Validity::Invalid };
-        }
-        self.decide(policy)
-    }
-
-    /// Wanted outputs that are not valid, as `(name, path)`.
-    fn missing(&self) -> impl Iterator<Item = (&Arc<str>, &StorePath)> {
-        self.facts
-            .iter()
-            .flat_map(|f| &f.outputs)
-            .filter(|o| o.validity == Validity::Invalid && self.wanted.contains(&o.name))
-            .map(|o| (&o.name, &o.path))
-    }
-
-    fn inputs_suffice(&self) -> bool {
-        self.inputs >= Inputs::Realised(self.forced)
-    }
-
-    /// Whether there is nothing left to do.
-    fn satisfied(&self) -> bool {
-        self.mode == Mode::Normal
-            && self.missing().next().is_none()
-            && (self.forced == Forced::No || self.inputs_suffice())
-    }
-
-    fn decide(&mut self, policy: &Policy) -> Next {
-        self.grown = Growth::Same;
-        let strangers = self.strangers(&self.wanted);
-        if !strangers.is_empty() {
-            let derivation = self.drv.clone();
-            return fail(Failure::NoSuchOutputs { derivation, outputs: strangers });
-        }
-        if self.mode == Mode::Check && self.missing().next().is_some() {
-            let missing = self.missing().map(|(_, path)| path.clone()).collect();
-            return fail(Failure::CheckImpossible { missing });
-        }
-        if self.satisfied() {
-            return self.claim();
-        }
-        let sought = self.unsought(policy);
-        if !sought.is_empty() {
-            self.sought.get_or_insert(Outputs::named([""; 0])).widen(&self.wanted);
-            let fallback = policy.fallback == Fallback::Build;
-            let needs = Order::Need {
-                requests: sought,
-                edge: Edge::Registered,
-                on_bad: if fallback { OnBadNeed::AwaitAll } else { patience(policy) },
-                absence: Absence::Harmless,
-            };
-            return (State::OutputsWanted, vec![Order::Unclaim, needs]);
-        }
-        let must_build = self.mode != Mode::Normal || self.missing().next().is_some();
-        let obstacle = self.facts.as_ref().and_then(|f| f.obstacle.clone());
-        if let Some(why) = obstacle.filter(|_| must_build) {
-            return fail(why);
-        }
-        if self.inputs_suffice() { self.claim() } else { self.need_inputs(policy) }
-    }
-
-    /// Outputs to ask the sources for.
-    fn unsought(&self, policy: &Policy) -> Vec<Request> {
-        let allowed = self.facts.as_ref().is_some_and(|f| f.substitutes == Substitutes::Allowed);
-        if self.mode != Mode::Normal || policy.sources == 0 || !allowed {
-            return Vec::new();
-        }
-        let asked = |name: &str| self.sought.as_ref().is_some_and(|s| s.contains(name));
-        self.missing()
-            .filter(|(name, _)| !asked(name))
-            .map(|(_, path)| whole(Key::path(path.clone(), Mode::Normal)))
-            .collect()
-    }
-
-    fn need_inputs(&mut self, policy: &Policy) -> Next {
-        let mut requests = Vec::new();
-        if let Some(facts) = &self.facts {
-            requests.extend(facts.input_drvs.iter().map(|(drv, outputs)| Request {
-                key: Key::derivation(drv.clone(), Mode::Normal),
-                outputs: outputs.clone(),
-                forced: self.forced,
-            }));
-            requests.extend(facts.forced_drvs.iter().map(|drv| Request {
-                key: Key::derivation(drv.clone(), Mode::Normal),
-                outputs: Outputs::All,
-                forced: Forced::Yes,
-            }));
-            let path = |p: &StorePath| whole(Key::path(p.clone(), Mode::Normal));
-            requests.extend(facts.invalid_srcs.iter().map(path));
-        }
-        self.inputs = Inputs::Realised(self.forced);
-        if requests.is_empty() {
-            return self.claim();
-        }
-        let edge = if self.hook_first(policy) { Edge::Registered } else { Edge::Ingested };
-        let (on_bad, absence) = (patience(policy), Absence::Failure);
-        let needs = Order::Need { requests, edge, on_bad, absence };
-        (State::InputsWanted, vec![Order::Unclaim, needs])
-    }
-
-    fn inputs_ended(&mut self, bad: usize) -> Next {
-        match bad + self.ending.spoiled {
-            0 => {
-                // Forced since: the next look asks for the inputs again.
-                self.look(vec![])
-            }
-            count => fail(Failure::InputsFailed { count }),
-        }
-    }
-
-    fn claim(&self) -> Next {
-        (State::Claiming, vec![Order::Claim(self.paths())])
-    }
-
-    fn claimed(&mut self, waited: Waited, policy: &Policy) -> Next {
-        if waited == Waited::Yes || self.grown == Growth::Grew {
-            self.look(vec![])
-        } else if self.satisfied() {
-            finish(Outcome::AlreadyValid)
-        } else if self.hook_first(policy) {
-            self.ask_hook(policy)
-        } else {
-            self.local(policy, vec![])
-        }
-    }
-
-    fn can_build_here(&self, policy: &Policy) -> bool {
-        policy.max_jobs > 0 && self.facts.as_ref().is_some_and(|f| f.here == Here::Can)
-    }
-
-    /// Whether the hook is asked before this host is tried.
-    fn hook_first(&self, policy: &Policy) -> bool {
-        let local_first = self.facts.as_ref().is_some_and(|f| f.locality == Locality::LocalFirst);
-        policy.hook == Hook::Asked
-            && self.mode == Mode::Normal
-            && !(local_first && self.can_build_here(policy))
-    }
-
-    fn ask_hook(&self, policy: &Policy) -> Next {
-        // The machine corrects this by its counter.
-        let here = self.can_build_here(policy);
-        let local_slot = if here { LocalSlot::Free } else { LocalSlot::Taken };
-        let job = Job::Hook { drv: self.drv.clone(), outputs: self.wanted.clone(), local_slot };
-        (State::Asking, vec![Order::Launch(job)])
-    }
-
-    /// Queues for a slot of this host, if that is of use.
-    fn local(&self, policy: &Policy, mut orders: Vec<Order>) -> Next {
-        if self.can_build_here(policy) {
-            orders.push(Order::WantSlot(SlotKind::Build, Place::Tail));
-            return (State::SlotWanted, orders);
-        }
-        let needs = self.facts.iter().map(|f| f.needs.to_string()).collect();
-        let offered = match self.facts.as_ref().map(|f| &f.here) {
-            Some(Here::Cannot { offered }) => offered.to_string(),
-            Some(Here::Can) | None => "nothing: `max-jobs` is 0".to_owned(),
-        };
-        orders.push(Order::Finish(Outcome::Failed(Failure::NobodyCanBuild { needs, offered })));
-        (State::Done, orders)
-    }
-
-    fn asking(&mut self, input: Input, policy: &Policy) -> Result<Next, Input> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
+    fn asking(&mut self, input: Input, policy: &Policy) -> Result<Next, Stray> {
         let settled = vec![Order::HookSettled];
         Ok(match input {
             Input::HookSaid(HookReply::Accepted) => (State::Offloaded, settled),
@@ -543,11 +351,12 @@ impl Derivation {
             Input::Failed(why) => {
                 (State::Done, vec![Order::HookSettled, Order::Finish(Outcome::Failed(why))])
             }
-            other => return Err(other),
+            other => return Err(other.into()),
         })
     }
 
-    fn building(&mut self, input: Input) -> Result<Next, Input> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
+    fn building(&mut self, input: Input) -> Result<Next, Stray> {
         Ok(match input {
             Input::Exited => (State::Ingesting, vec![Order::FreeSlot(SlotKind::Build)]),
             Input::LockBusy(path) => await_lock(path, free_both()),
@@ -559,11 +368,12 @@ impl Derivation {
             Input::AlreadyValid if self.grown == Growth::Grew => self.look(free_both()),
             Input::AlreadyValid => finish(Outcome::AlreadyValid),
             Input::Failed(why) => fail(why),
-            other => return Err(other),
+            other => return Err(other.into()),
         })
     }
 
-    fn stopping(&mut self, input: Input) -> Result<Next, Input> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
+    fn stopping(&mut self, input: Input) -> Result<Next, Stray> {
         let verdict = self.ending.verdict.clone().unwrap_or(Outcome::Cancelled);
         Ok(match input {
             Input::Exited => (State::Stopping, vec![Order::FreeSlot(SlotKind::Build)]),
@@ -579,7 +389,7 @@ impl Derivation {
             | Input::HookSaid(HookReply::Declined | HookReply::Postponed)
             | Input::AlreadyValid
             | Input::Failed(_) => finish(verdict),
-            other => return Err(other),
+            other => return Err(other.into()),
         })
     }
 }
@@ -612,3 +422,6 @@ pub(super) fn finish(outcome: Outcome) -> Next {
 pub(super) fn fail(why: Failure) -> Next {
     finish(Outcome::Failed(why))
 }
+
+#[cfg(test)]
+mod tests;

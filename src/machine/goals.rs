@@ -145,7 +145,11 @@ impl Goal {
     }
 
     /// Runs the step machine. The input comes back if the state does not know it.
-    pub(super) fn step(&mut self, input: Input, policy: &Policy) -> Result<Vec<Order>, Input> {
+    pub(super) fn step(
+        &mut self,
+        input: Input,
+        policy: &Policy,
+    ) -> Result<Vec<Order>, derivation::Stray> {
         Ok(match &mut self.body {
             Body::Derivation(state, goal) => {
                 let (next, orders) = goal.step(*state, input, policy)?;
@@ -169,6 +173,7 @@ impl Goal {
     }
 
     /// Whether a request can join it, or is answered by how it ended.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most failures are not of the request")]
     pub(super) fn covers(&self, outputs: &Outputs, forced: Forced) -> bool {
         match (&self.body, &self.outcome) {
             (Body::Derivation(state, goal), None) => goal.can_join(*state, outputs, forced),

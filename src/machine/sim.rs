@@ -5,13 +5,15 @@
 //! It knows nothing of threads or stores. A world is a function of its [`Choices`], so the same
 //! choices give the same trace; tests choose by seed, the fuzz target by its input.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a world names what it cares for")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::vocab::{
-    Answer, DrvFacts, Effect, Event, Fallback, Forced, GoalId, Here, Hook, HookReply, Input, Job,
-    Key, Kind, Loaded, Locality, Mode, Notice, OnFailure, Outcome, OutputFacts, Outputs, Policy,
-    Question, Request, Substitutes, Validity,
+    Answer, DrvFacts, Effect, Event, FailedGoal, Fallback, Forced, GoalId, Here, Hook, HookReply,
+    Input, Job, Key, Kind, Loaded, Locality, Mode, Notice, OnFailure, Outcome, OutputFacts,
+    Outputs, Policy, Question, Request, Substitutes, Validity,
 };
 use super::{Failure, Machine};
 use crate::format::StorePath;
@@ -643,7 +645,9 @@ impl<'c> World<'c> {
         for failed in &summary.failures {
             self.check_failure(&failed.key, &failed.failure, keep_going)?;
         }
-        if keep_going && summary.tally.cancelled > 0 && self.policy.fallback == Fallback::Build {
+        let circle = |f: &FailedGoal| matches!(f.failure, Failure::DependencyCycle { .. });
+        let circular = summary.failures.iter().any(circle);
+        if keep_going && !circular && summary.tally.cancelled > 0 {
             return Err("something was cancelled though all was to go on".into());
         }
         let counted: usize = summary.failures.iter().map(|failed| failed.blocked).sum();
@@ -805,7 +809,7 @@ mod tests {
     #[test]
     fn twenty_thousand_worlds_keep_every_invariant() {
         let mut events = 0;
-        for seed in 0..20_000_u64 {
+        for seed in 0..24_000_u64 {
             match run(&mut Seed(seed)) {
                 Ok(outcomes) => events += outcomes.events,
                 Err(broken) => panic!("world {seed}: {broken}"),

@@ -25,7 +25,7 @@
 //! | any | Stop, without / with something under way | - / Stopping | Finish(Cancelled) / Kill |
 
 use super::Failure;
-use super::derivation::{fail, finish as finished, patience, whole};
+use super::derivation::{Stray, fail, finish as finished, patience, whole};
 use super::vocab::{
     Absence, Answer, Edge, Input, Job, Key, Mode, Order, Outcome, Place, Policy, Question,
     SlotKind, SourceId, Validity, Waited,
@@ -100,72 +100,59 @@ impl Substitution {
     ///
     /// # Errors
     /// The input, if nothing is known to do with it in this state.
-    pub fn step(&mut self, state: State, input: Input, policy: &Policy) -> Result<Next, Input> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
+    pub fn step(&mut self, state: State, input: Input, policy: &Policy) -> Result<Next, Stray> {
         match input {
-            Input::Stop => return self.stopped(state),
-            Input::Widen { .. } if self.can_join(state) => return Ok((state, vec![])),
+            Input::Stop => self.stopped(state),
+            Input::Widen { .. } if self.can_join(state) => Ok((state, vec![])),
             other => self.advance(state, other, policy),
         }
     }
 
-    fn advance(&mut self, state: State, input: Input, policy: &Policy) -> Result<Next, Input> {
-        Ok(match state {
-            State::New => match input {
-                Input::Start => self.look(vec![]),
-                other => return Err(other),
-            },
-            State::Probing => match input {
-                Input::Checked(valid) => self.checked(&valid, policy),
-                other => return Err(other),
-            },
-            State::Asking => match input {
-                Input::Answered(answer) => self.answered(answer, policy),
-                other => return Err(other),
-            },
-            State::RefsWanted => match input {
-                Input::Needs { failed: 0, absent: 0 } => {
-                    self.ready = Some(SourceId(self.next - 1));
-                    self.claim()
-                }
-                Input::Needs { failed, absent } => {
-                    fail_done(Failure::InputsFailed { count: failed + absent })
-                }
-                other => return Err(other),
-            },
-            State::Claiming => match input {
-                Input::Claimed(Waited::Yes) => self.look(vec![]),
-                Input::Claimed(Waited::No) if self.satisfied() => done(Outcome::AlreadyValid),
-                Input::Claimed(Waited::No) => {
-                    (State::SlotWanted, vec![Order::WantSlot(SlotKind::Fetch, Place::Tail)])
-                }
-                other => return Err(other),
-            },
-            State::SlotWanted => match input {
-                Input::Slot => (State::Fetching, vec![Order::Launch(self.job())]),
-                other => return Err(other),
-            },
-            State::Fetching => return self.fetching(input, policy),
-            State::Ingesting => match input {
-                Input::Ingested => (State::Registering, vec![Order::Release]),
-                Input::Failed(why) => self.source_failed(why, policy),
-                other => return Err(other),
-            },
-            State::Registering => match input {
-                Input::Registered => done(Outcome::Substituted),
-                Input::Failed(why) => fail_done(why),
-                other => return Err(other),
-            },
-            State::LockWanted => match input {
-                Input::LockFree => self.look(vec![]),
-                Input::Failed(why) => fail_done(why),
-                other => return Err(other),
-            },
-            State::Stopping => return self.stopping(input),
-            State::Done => return Err(input),
+    fn advance(&mut self, state: State, input: Input, policy: &Policy) -> Result<Next, Stray> {
+        Ok(match (state, input) {
+            (State::New, Input::Start) | (State::LockWanted, Input::LockFree) => self.look(vec![]),
+            (State::Probing, Input::Checked(valid)) => self.checked(&valid, policy),
+            (State::Asking, Input::Answered(answer)) => self.answered(answer, policy),
+            (State::RefsWanted, Input::Needs { failed: 0, absent: 0 }) => {
+                self.ready = Some(SourceId(self.next - 1));
+                self.claim()
+            }
+            (State::RefsWanted, Input::Needs { failed, absent }) => {
+                fail_done(Failure::InputsFailed { count: failed + absent })
+            }
+            (State::Claiming, Input::Claimed(Waited::Yes)) => self.look(vec![]),
+            (State::Claiming, Input::Claimed(Waited::No)) if self.satisfied() => {
+                done(Outcome::AlreadyValid)
+            }
+            (State::Claiming, Input::Claimed(Waited::No)) => {
+                (State::SlotWanted, vec![Order::WantSlot(SlotKind::Fetch, Place::Tail)])
+            }
+            (State::SlotWanted, Input::Slot) => (State::Fetching, vec![Order::Launch(self.job())]),
+            (State::Ingesting, Input::Ingested) => (State::Registering, vec![Order::Release]),
+            (State::Ingesting, Input::Failed(why)) => self.source_failed(why, policy),
+            (State::Registering, Input::Registered) => done(Outcome::Substituted),
+            (State::Registering | State::LockWanted, Input::Failed(why)) => fail_done(why),
+            (State::Fetching, input) => return self.fetching(input, policy),
+            (State::Stopping, input) => return self.stopping(input),
+            (
+                State::New
+                | State::Probing
+                | State::Asking
+                | State::RefsWanted
+                | State::Claiming
+                | State::SlotWanted
+                | State::Ingesting
+                | State::Registering
+                | State::LockWanted
+                | State::Done,
+                stray,
+            ) => return Err(stray.into()),
         })
     }
 
-    fn fetching(&mut self, input: Input, policy: &Policy) -> Result<Next, Input> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
+    fn fetching(&mut self, input: Input, policy: &Policy) -> Result<Next, Stray> {
         Ok(match input {
             Input::Exited => (State::Ingesting, vec![free()]),
             Input::LockBusy(path) => {
@@ -177,11 +164,11 @@ impl Substitution {
                 orders.insert(0, free());
                 (state, orders)
             }
-            other => return Err(other),
+            other => return Err(other.into()),
         })
     }
 
-    fn stopped(&mut self, state: State) -> Result<Next, Input> {
+    fn stopped(&mut self, state: State) -> Result<Next, Stray> {
         self.verdict.get_or_insert(Outcome::Cancelled);
         Ok(match state {
             State::New | State::RefsWanted | State::Claiming | State::SlotWanted => {
@@ -192,11 +179,12 @@ impl Substitution {
                 (State::Stopping, vec![Order::Kill])
             }
             State::Registering | State::Stopping => (state, vec![]),
-            State::Done => return Err(Input::Stop),
+            State::Done => return Err(Input::Stop.into()),
         })
     }
 
-    fn stopping(&mut self, input: Input) -> Result<Next, Input> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
+    fn stopping(&mut self, input: Input) -> Result<Next, Stray> {
         let verdict = self.verdict.clone().unwrap_or(Outcome::Cancelled);
         Ok(match input {
             Input::Exited => (State::Stopping, vec![free()]),
@@ -209,7 +197,7 @@ impl Substitution {
             | Input::LockFree
             | Input::AlreadyValid
             | Input::Failed(_) => done(verdict),
-            other => return Err(other),
+            other => return Err(other.into()),
         })
     }
 
