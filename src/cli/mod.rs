@@ -18,6 +18,7 @@ pub mod output;
 pub mod platform;
 pub mod sanitise;
 pub mod settings;
+pub mod store;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,9 +38,21 @@ pub enum CliError {
     /// Reading or writing failed; the text says what.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The store failed or refused.
+    #[error("{}", store::with_causes(.0))]
+    Store(crate::store::StoreError),
+    /// What was given cannot be used; the text says where, why and what to do.
+    #[error("{0}")]
+    Input(String),
     /// A command whose other half is missing.
     #[error("internal error: `drover {0}` is not joined to the store and the engine yet")]
     NotJoined(&'static str),
+}
+
+impl From<crate::store::StoreError> for CliError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// Runs the command line.
