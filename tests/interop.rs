@@ -41,7 +41,8 @@ fn varied() -> String {
         "passAsFile = [ \"big\" ]; big = \"line one\\nline two\\n\"; inherit base;",
         "cp $bigPath $out; cat $bigPath >&2",
     );
-    let environment = shell("environment", "A = \"x y\"; B = \"\"; C = \"\\t\\\"\\\\\";", quiet_env);
+    let environment =
+        shell("environment", "A = \"x y\"; B = \"\"; C = \"\\t\\\"\\\\\";", quiet_env);
     let graph = shell(
         "graph",
         "exportReferencesGraph = [ \"refs\" two \"more\" base ];",

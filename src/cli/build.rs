@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::args::{BuildArgs, GlobalArgs};
-use super::config::{Config, Override};
+use super::args::{BuildArgs, Global};
+use super::config::Config;
 use super::console::{Console, Logs, Look, Talk};
-use super::store::open_store;
-use super::{CliError, derivation, engine_settings, exit_code, output, report_json, summary};
+use super::store::{open_store, resolve};
+use super::{CliError, engine_settings, exit_code, output, report_json, summary};
 use crate::engine::missing::{Missing, missing};
 use crate::engine::report::{RunReport, TargetReport};
 use crate::engine::settings::LiveLog;
@@ -22,7 +22,7 @@ use crate::store::{Access, Store, gc_roots};
 /// # Errors
 /// [`CliError`] if there was nothing to run: bad targets, no store. Failures of builds are in the
 /// exit code.
-pub fn run(args: &BuildArgs, global: &GlobalArgs, config: &Config) -> Result<ExitCode, CliError> {
+pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCode, CliError> {
     let store = open_store(config, Access::Create)?;
     let mode = if args.check { Mode::Check } else { Mode::Normal };
     let mut requests = Vec::new();
@@ -52,15 +52,17 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, config: &Config) -> Result<Exi
         }
     };
     let links = if args.no_link { Ok(()) } else { make_links(&store, &report, &args.out_link) };
-    console.finish(summary::summary(&report, style(&store, config, talk)));
+    console.finish(summary::summary(&report, style(&store, config, talk, look)));
     print_results(args, &store, &report)?;
     links?;
     Ok(ExitCode::from(exit_code::exit_code(&report)))
 }
 
-fn style<'s>(store: &'s Store, config: &Config, talk: Talk) -> summary::Style<'s> {
-    let amount = if talk == Talk::Quiet { summary::Amount::Failures } else { summary::Amount::Full };
-    summary::Style { dir: &store.layout().store_dir, amount, log_lines: config.logging.lines }
+fn style<'s>(store: &'s Store, config: &Config, talk: Talk, look: Look) -> summary::Style<'s> {
+    let amount = if talk == Talk::Quiet { summary::Amount::Quiet } else { summary::Amount::Full };
+    let dir = &store.layout().store_dir;
+    let log_lines = config.logging.lines;
+    summary::Style { dir, amount, colours: look.colours, log_lines }
 }
 
 fn requests_of(
@@ -70,18 +72,10 @@ fn requests_of(
     mode: Mode,
 ) -> Result<Vec<Request>, CliError> {
     if let Some((file, table)) = recipe(target) {
-        let made = derivation::instantiate_recipe(store, config, &file, table.as_deref())?;
-        let request = |drv| request(Key::derivation(drv, mode), Outputs::All);
-        return Ok(made.into_iter().map(|one| request(one.drv)).collect());
+        let _ = (config, file, table);
+        return Err(CliError::NotJoined("build RECIPE"));
     }
-    let text = target.to_str().ok_or_else(|| CliError::target(target, "it is not UTF-8"))?;
-    let dir = &store.layout().store_dir;
-    let parsed = match DerivedPath::parse(text, dir) {
-        Ok(parsed) => parsed,
-        Err(error) => super::store::resolve_derived(store, text)
-            .ok_or_else(|| CliError::target(target, &error.to_string()))?,
-    };
-    Ok(vec![match parsed {
+    Ok(vec![match derived_path(store, target)? {
         DerivedPath::Opaque(path) => request(Key::path(path, Mode::Normal), Outputs::All),
         DerivedPath::Built { drv, outputs } => {
             let outputs = match outputs {
@@ -91,6 +85,20 @@ fn requests_of(
             request(Key::derivation(drv, mode), outputs)
         }
     }])
+}
+
+/// A path of the store, or something that leads there, with outputs behind `^` or `!`.
+fn derived_path(store: &Store, target: &OsStr) -> Result<DerivedPath, CliError> {
+    let dir = &store.layout().store_dir;
+    let text = target.to_string_lossy();
+    if let Ok(parsed) = DerivedPath::parse(&text, dir) {
+        return Ok(parsed);
+    }
+    let split = text.find(['^', '!']).unwrap_or(text.len());
+    let path = resolve(store.layout(), OsStr::new(&text[..split]))?;
+    let whole = format!("{}{}", dir.print(&path), &text[split..]);
+    DerivedPath::parse(&whole, dir)
+        .map_err(|error| CliError::Input(format!("cannot build `{text}`: {error}")))
 }
 
 fn request(key: Key, outputs: Outputs) -> Request {
@@ -120,7 +128,8 @@ fn dry_run_text(store: &Store, plan: &Missing) -> String {
     let mut list = |one: &str, many: &str, paths: Vec<String>| {
         if !paths.is_empty() {
             let count = paths.len();
-            text += &if count == 1 { one.to_owned() } else { many.replace("{}", &count.to_string()) };
+            text +=
+                &if count == 1 { one.to_owned() } else { many.replace("{}", &count.to_string()) };
             text += "\n";
             paths.iter().for_each(|path| text += &format!("  {path}\n"));
         }
@@ -170,10 +179,4 @@ fn print_results(args: &BuildArgs, store: &Store, report: &RunReport) -> Result<
     let lines: Vec<String> =
         done.flat_map(outputs_of).map(|(_, path)| dir.print(&path) + "\n").collect();
     Ok(output::write(lines.concat().as_bytes())?)
-}
-
-/// Settings that the flags of `drover build` set.
-#[must_use]
-pub fn overrides(args: &BuildArgs) -> Vec<Override> {
-    args.overrides()
 }

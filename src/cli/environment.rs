@@ -27,6 +27,11 @@ impl Environment {
         Self(variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
     }
 
+    /// All variables.
+    pub fn all(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
     /// A variable as it is, empty or not.
     #[must_use]
     pub fn variable(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {

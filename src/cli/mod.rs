@@ -5,20 +5,27 @@
 //! `console`. It knows exit codes; what a build is it does not know.
 
 pub mod args;
+pub mod build;
 pub mod completions;
 pub mod config;
 pub mod config_files;
 pub mod config_show;
 pub mod config_store;
+pub mod console;
+pub mod engine_settings;
 pub mod environment;
 pub mod exit_code;
 pub mod hash_file;
 pub mod man;
 pub mod output;
 pub mod platform;
+pub mod recipe_file;
+pub mod report_json;
 pub mod sanitise;
 pub mod settings;
+pub mod status;
 pub mod store;
+pub mod summary;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -41,6 +48,9 @@ pub enum CliError {
     /// The store failed or refused.
     #[error("{}", store::with_causes(.0))]
     Store(crate::store::StoreError),
+    /// A run could not begin.
+    #[error("{}", store::with_causes(.0))]
+    Engine(#[from] crate::engine::EngineError),
     /// What was given cannot be used; the text says where, why and what to do.
     #[error("{0}")]
     Input(String),
@@ -60,6 +70,11 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::sandbox::main_if_keeper() {
         return code;
     }
+    if let Some(code) = main_if_builtin() {
+        return code;
+    }
+    crate::base::process::raise_nofile_limit();
+    crate::base::process::set_umask(0o022);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -72,6 +87,25 @@ pub fn main() -> ExitCode {
         complain(&format!("error: {error}"));
         ExitCode::FAILURE
     })
+}
+
+/// Builtin builders are this program again, in a builder's place and environment.
+fn main_if_builtin() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next()? != "__builtin" {
+        return None;
+    }
+    let name = words.next().unwrap_or_default();
+    let bytes = |text: &std::ffi::OsStr| bstr::BString::from(text.as_encoded_bytes());
+    let environment = Environment::capture();
+    let variables = environment.all().map(|(name, value)| (bytes(name), bytes(value))).collect();
+    match crate::engine::builtin::run(&name.to_string_lossy(), &variables) {
+        Ok(()) => Some(ExitCode::SUCCESS),
+        Err(why) => {
+            complain(&format!("error: {why}"));
+            Some(ExitCode::FAILURE)
+        }
+    }
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, CliError> {
@@ -99,7 +133,7 @@ fn with_config(cli: &Cli, command: &Command) -> Result<ExitCode, CliError> {
             config_show::run(&config, name.as_deref(), form)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Build(_) => "build",
+        Command::Build(args) => return build::run(args, &cli.global, &config),
         Command::Add(_) => "add",
         Command::Derivation(_) => "derivation",
         Command::Query(_) => "query",
@@ -115,6 +149,11 @@ fn with_config(cli: &Cli, command: &Command) -> Result<ExitCode, CliError> {
 }
 
 /// Says something on standard error; that nobody hears it is no error.
+fn say(text: &str) {
+    let _ = write!(io::stderr().lock(), "{text}");
+}
+
+/// As [`say`], a line.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -17,7 +17,7 @@ pub fn write(bytes: &[u8]) -> io::Result<()> {
 /// Writes `text` and a line end.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn line(text: &str) -> io::Result<()> {
     write(format!("{text}\n").as_bytes())
 }
@@ -25,7 +25,7 @@ pub fn line(text: &str) -> io::Result<()> {
 /// Lets `fill` write through a buffer: for what is long.
 ///
 /// # Errors
-/// As [`write`], and whatever `fill` says.
+/// As [`write()`], and whatever `fill` says.
 pub fn stream(fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result = fill(&mut out).and_then(|()| out.flush());

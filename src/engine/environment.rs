@@ -62,11 +62,6 @@ impl Rewrites {
         }
     }
 
-    /// Whether nothing is to be replaced.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 
     /// `text` with every replacement made. As in Nix, each is applied to the whole text in turn.
     #[must_use]

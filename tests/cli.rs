@@ -1,0 +1,136 @@
+//! The program as a caller sees it: arguments, configuration, exit codes, closed pipes.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A call of drover with an environment that has nothing of the caller's.
+#[expect(clippy::disallowed_methods, reason = "tests run the program itself")]
+fn drover(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drover"));
+    command.env_clear().env("HOME", home).env("NIX_CONF_DIR", home.join("etc"));
+    command.env("XDG_CONFIG_HOME", home.join("config")).env("XDG_CONFIG_DIRS", home.join("xdg"));
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn write(path: &Path, content: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let home = tempfile::tempdir().unwrap();
+    for args in [&["nonsense"][..], &["build"], &["query", "x"], &["build", "-j"], &[]] {
+        let (code, out, err) = run(drover(home.path()).args(args));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
+        assert!(err.contains("--help") || err.contains("Usage"), "{args:?}: {err}");
+    }
+    let (code, out, _) = run(drover(home.path()).arg("--help"));
+    assert_eq!(code, Some(0));
+    assert!(out.contains("96+bits") && out.contains("130/143"), "{out}");
+}
+
+#[test]
+fn settings_come_from_files_environment_and_flags() {
+    let home = tempfile::tempdir().unwrap();
+    write(&home.path().join("etc/nix.conf"), "cores = 1\nmax-jobs = 1\ntimeout = 1\nlog-lines = 1");
+    write(&home.path().join("config/nix/nix.conf"), "max-jobs = 2\ntimeout = 2\nlog-lines = 2");
+    write(&home.path().join("config/drover/drover.conf"), "log-lines = 4\nfoo = 1");
+    let mut command = drover(home.path());
+    command.env("NIX_CONFIG", "timeout = 3\nlog-lines = 3");
+    let show = ["config", "show", "--option", "keep-going", "yes", "--option", "bar", "1"];
+    let (code, out, err) = run(command.args(show));
+    assert_eq!(code, Some(0), "{err}");
+    for line in ["cores = 1", "max-jobs = 2", "timeout = 3", "log-lines = 4", "keep-going = true"] {
+        assert!(out.lines().any(|l| l == line), "{line}: {out}");
+    }
+    assert_eq!(err, "warning: unknown setting 'foo'\nwarning: unknown setting 'bar'\n");
+}
+
+#[test]
+fn wrong_values_name_file_and_line() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("config/drover/drover.conf");
+    write(&file, "# mine\nmax-jobs = many\n");
+    let (code, out, err) = run(drover(home.path()).args(["config", "show"]));
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    let want = format!(
+        "error: {}:2: setting `max-jobs` has the wrong value `many`; allowed is a whole number or \
+         `auto`\n",
+        file.display()
+    );
+    assert_eq!(err, want);
+}
+
+#[test]
+fn one_setting_can_be_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let (code, out, _) = run(drover(home.path()).args(["config", "show", "log-lines"]));
+    assert_eq!((code, out.as_str()), (Some(0), "10\n"));
+    let (code, _, err) = run(drover(home.path()).args(["config", "show", "nonsense"]));
+    assert_eq!(code, Some(1));
+    assert_eq!(err, "error: `nonsense` is not a setting of drover\n");
+}
+
+#[test]
+fn completions_and_manual_are_printed() {
+    let home = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, _) = run(drover(home.path()).args(["completions", shell]));
+        assert_eq!(code, Some(0));
+        assert!(out.contains("path-info"), "{shell}");
+    }
+    let (code, out, _) = run(drover(home.path()).arg("man"));
+    assert_eq!(code, Some(0));
+    assert!(out.starts_with(".TH drover 1") || out.contains("\n.TH drover 1"), "{out}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = drover(home.path());
+    let mut child = command
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_full_disk_at_stdout_is_an_error() {
+    let home = tempfile::tempdir().unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, _, err) = run(drover(home.path()).args(["completions", "bash"]).stdout(full));
+    assert_eq!(code, Some(1));
+    assert!(err.contains("No space left"), "{err}");
+}
+
+#[test]
+fn files_are_hashed() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("f");
+    write(&file, "abc");
+    let hash = |format: &str| {
+        let args = ["hash", "file", "--format", format, file.to_str().unwrap()];
+        run(drover(home.path()).args(args)).1
+    };
+    assert_eq!(hash("sri"), "sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=\n");
+    assert_eq!(hash("nix32"), "1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s\n");
+    let (code, _, err) = run(drover(home.path()).args(["hash", "file", "/no/such"]));
+    assert_eq!(code, Some(1));
+    assert!(err.starts_with("error: cannot read /no/such: "), "{err}");
+}
