@@ -376,7 +376,9 @@ fn moves_and_syncs() {
     let (temp, top) = tree();
     take(&top, &BTreeSet::new()).unwrap();
     assert_eq!(sync_tree(&top).unwrap(), 8, "three folders and five files");
-    let to = temp.path().join("place");
+    // To another folder, which only root may do with a folder that is not writable.
+    fs::create_dir(temp.path().join("store")).unwrap();
+    let to = temp.path().join("store/place");
     move_into_place(&top, &to).unwrap();
     assert_eq!(mode(&to), 0o555);
     assert!(!top.exists());
