@@ -77,7 +77,7 @@ pub fn dump(path: &Path, out: &mut dyn Write) -> Result<(), IngestError> {
         source,
     };
     let mut out = io::BufWriter::with_capacity(PIECE, out);
-    let nar = Writer::new(&mut out).map_err(|e| failed(io::Error::other(e)))?;
+    let nar = Writer::new(&mut out).map_err(|e| IngestError::new(e.into(), path))?;
     walk(path, None, &mut Dump { nar, piece: vec![0; PIECE] })?;
     out.flush().map_err(failed)
 }

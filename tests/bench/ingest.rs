@@ -18,6 +18,8 @@ use drover::store::ingest::{IngestRequest, ingest};
 
 const PIECE: usize = 256 * 1024;
 
+/// Appends one piece of contents.
+type Fill = fn(&mut Noise, &mut Vec<u8>);
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A generator that needs no crate: xorshift.
@@ -76,7 +78,7 @@ fn text(noise: &mut Noise, piece: &mut Vec<u8>) {
     piece.truncate(PIECE);
 }
 
-fn make(path: &Path, mib: usize, fill: fn(&mut Noise, &mut Vec<u8>)) -> Outcome<()> {
+fn make(path: &Path, mib: usize, fill: Fill) -> Outcome<()> {
     let mut noise = Noise(42);
     let mut file = fs::File::create(path)?;
     for _ in 0..mib * 4 {
@@ -148,7 +150,7 @@ fn main() -> Outcome<()> {
     let mib = args.get(1).map_or(Ok(1024), |n| n.parse())?;
     let all = candidates()?;
     let temp = tempfile::tempdir_in(folder)?;
-    let kinds: [(&str, fn(&mut Noise, &mut Vec<u8>)); 2] = [("random", random), ("text", text)];
+    let kinds: [(&str, Fill); 2] = [("random", random), ("text", text)];
     for (name, fill) in kinds {
         let path = temp.path().join(name);
         make(&path, mib, fill)?;

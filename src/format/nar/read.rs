@@ -55,6 +55,7 @@ pub struct Contents<'r> {
     source: &'r mut dyn Read,
     size: u64,
     left: u64,
+    truncated: bool,
 }
 
 impl Contents<'_> {
@@ -73,6 +74,7 @@ impl Read for Contents<'_> {
         }
         let got = self.source.read(&mut buf[..want])?;
         if got == 0 {
+            self.truncated = true;
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= got as u64;
@@ -190,10 +192,15 @@ impl<R: Read> Reader<'_, R> {
             executable = Executable::Yes;
         }
         let size = self.length()?;
-        let mut contents = Contents { source: &mut *self.source, size, left: size };
+        let mut contents =
+            Contents { source: &mut *self.source, size, left: size, truncated: false };
         let visited = visitor.regular(name, executable, &mut contents);
-        let left = contents.left;
+        let (left, truncated) = (contents.left, contents.truncated);
         self.offset = self.offset.saturating_add(size - left);
+        if truncated {
+            // Whatever the visitor made of it, this is what is wrong.
+            return Err(NarError::Truncated { offset: self.offset }.into());
+        }
         visited?;
         self.skip(left)?;
         Ok(self.padding(size)?)

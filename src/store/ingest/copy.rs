@@ -1,10 +1,10 @@
-//! The two ways to take an output in that write it a second time.
+//! The ways to take a tree in that write it a second time.
 //!
 //! Copying breaks the file descriptors that a builder may have passed to another process: those
 //! point at inodes that are thrown away, and what was hashed is what only we can write (semantics
 //! F18). Rewriting puts the final hash parts in the place of those of scratch paths (F17): in
 //! contents, symlink targets and file names, as Nix does, which streams the whole NAR through its
-//! rewriter. Both give what [`super::ingest`] gives, computed over the bytes as they are written.
+//! rewriter. All give what [`super::ingest`] gives, computed over the bytes as they are written.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -31,7 +31,17 @@ pub fn ingest_copying(
     seen: &mut InodesSeen,
     into: &Path,
 ) -> Result<Ingested, IngestError> {
-    copy(request, seen, None, into)
+    let canonicaliser = Canonicaliser::new(request.rules, seen);
+    copy(request, Some(canonicaliser), None, into)
+}
+
+/// Copies a tree that stays as it is, such as a source of the user's, to `into`, which must not
+/// exist. `request.rules` do not apply: the copy is ours and canonical, whatever the tree is.
+///
+/// # Errors
+/// As [`super::ingest`]; what was written to `into` until then stays there.
+pub fn add_copy(request: &IngestRequest<'_>, into: &Path) -> Result<Ingested, IngestError> {
+    copy(request, None, None, into)
 }
 
 /// Takes an output of a scratch path in as a copy at `into`, in which each path of `rewrites` is
@@ -48,7 +58,8 @@ pub fn ingest_rewriting(
 ) -> Result<Ingested, IngestError> {
     let parts = rewrites.iter().map(|(from, to)| (hash_part(from), hash_part(to)));
     let rewriter = Rewriter::new(parts.collect::<Vec<(HashPart, HashPart)>>());
-    copy(request, seen, Some(rewriter), into)
+    let canonicaliser = Canonicaliser::new(request.rules, seen);
+    copy(request, Some(canonicaliser), Some(rewriter), into)
 }
 
 /// Renames a tree of ours to its place, which must not exist or be an empty folder.
@@ -77,14 +88,14 @@ pub fn move_into_place(from: &Path, to: &Path) -> Result<(), IngestError> {
 
 fn copy(
     request: &IngestRequest<'_>,
-    seen: &mut InodesSeen,
+    canonicaliser: Option<Canonicaliser<'_>>,
     rewriter: Option<Rewriter>,
     into: &Path,
 ) -> Result<Ingested, IngestError> {
     let tree = TreeWriter::new(into, Modes::Store).map_err(|t| IngestError::new(t, into))?;
     let sums = Sums::new(request)?;
     let mut sink = Copy { sums, tree, rewriter, piece: vec![0; PIECE] };
-    walk(request.path, Some(Canonicaliser::new(request.rules, seen)), &mut sink)?;
+    walk(request.path, canonicaliser, &mut sink)?;
     sink.sums.finish(request.path)
 }
 

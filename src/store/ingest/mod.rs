@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 pub(super) use copy::write_all;
-pub use copy::{ingest_copying, ingest_rewriting, move_into_place};
+pub use copy::{add_copy, ingest_copying, ingest_rewriting, move_into_place};
 pub use difference::first_difference;
 pub use sync::sync_tree;
 
@@ -111,7 +111,7 @@ pub enum IngestError {
 }
 
 impl IngestError {
-    fn new(trouble: Trouble, path: &Path) -> Self {
+    pub(super) fn new(trouble: Trouble, path: &Path) -> Self {
         let path = path.to_path_buf();
         match trouble {
             Trouble::Io(doing, source) => Self::Io { doing, path, source },

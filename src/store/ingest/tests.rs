@@ -376,7 +376,9 @@ fn moves_and_syncs() {
     let (temp, top) = tree();
     take(&top, &BTreeSet::new()).unwrap();
     assert_eq!(sync_tree(&top).unwrap(), 8, "three folders and five files");
-    let to = temp.path().join("place");
+    // To another folder, which only root may do with a folder that is not writable.
+    fs::create_dir(temp.path().join("store")).unwrap();
+    let to = temp.path().join("store/place");
     move_into_place(&top, &to).unwrap();
     assert_eq!(mode(&to), 0o555);
     assert!(!top.exists());
@@ -389,7 +391,7 @@ fn nix_store(args: &[&str], home: &Path) -> Option<std::process::Output> {
         command.env(key, home.join(dir));
     }
     command.env("NIX_LOG_DIR", home.join("log")).env("NIX_CONF_DIR", home.join("etc"));
-    command.env("NIX_REMOTE", "").args(args).output().ok()
+    command.env("NIX_REMOTE", "").env("HOME", home).args(args).output().ok()
 }
 
 #[test]
@@ -409,4 +411,25 @@ fn agrees_with_the_real_nix_store() {
     let hash = String::from_utf8(asked.stdout).unwrap();
     let got = take(&top, &BTreeSet::new()).unwrap();
     assert_eq!(hash.trim(), got.nar_hash.typed_base32());
+}
+
+#[test]
+fn sources_are_copied_and_left_alone() {
+    let (temp, top) = tree();
+    chmod(&top, 0o775);
+    let bytes = nar(&top);
+    let into = temp.path().join("copy");
+    let all = paths(&[A]);
+    let got = add_copy(&request(&top, &all), &into).unwrap();
+    assert_eq!((got.nar_hash, &got.references), (Hash::sha256(&bytes), &all));
+    assert_eq!((mode(&top), mode(&top.join("run"))), (0o775, 0o4711));
+    assert_eq!(take(&into, &all).unwrap(), got);
+}
+
+#[test]
+fn no_space_keeps_its_errno() {
+    let (_temp, top) = tree();
+    let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let error = dump(&top, &mut full).unwrap_err();
+    assert_eq!(error.io().unwrap().raw_os_error(), Some(libc::ENOSPC));
 }
