@@ -205,3 +205,7 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "it panicked".to_owned())
 }
+
+#[cfg(test)]
+#[path = "registrar_tests.rs"]
+mod tests;
