@@ -231,5 +231,4 @@ fn reserve_space(path: &Path) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
-#[path = "open_tests.rs"]
 mod tests;

@@ -145,7 +145,8 @@ impl Worker {
                 if !matches!(verdict, Verdict::Registered) {
                     self.rejected.insert(build.id);
                 }
-                (self.report)(build.id, verdict);
+                // Who hears a verdict and panics must not keep the others from theirs.
+                let _ = catch_unwind(AssertUnwindSafe(|| (self.report)(build.id, verdict)));
             }
         }
     }
@@ -207,5 +208,4 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 #[cfg(test)]
-#[path = "registrar_tests.rs"]
 mod tests;

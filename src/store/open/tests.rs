@@ -71,6 +71,11 @@ fn a_read_only_store_is_read_and_not_touched() {
     let store = scratch.open();
     let info = scratch.file('a', "a", b"a");
     store.db().register(&[info.clone().into()]).unwrap();
+    // Still in the log alone: who reads must not miss it.
+    let reader = open_with(&scratch, Access::ReadOnly).unwrap();
+    assert!(reader.db().info(&info.path).unwrap().is_some());
+    // The last to close must be one who may copy the log back.
+    drop(reader);
     drop(store);
     std::fs::remove_file(scratch.layout.big_lock()).unwrap();
     let store = open_with(&scratch, Access::ReadOnly).unwrap();
@@ -79,6 +84,12 @@ fn a_read_only_store_is_read_and_not_touched() {
     assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
     store.add_temp_roots([&info.path]).unwrap();
     assert!(!scratch.layout.big_lock().exists());
+    std::fs::remove_file(scratch.layout.db_dir().join("db.sqlite-shm")).unwrap();
+    std::fs::remove_file(scratch.layout.db_dir().join("db.sqlite-wal")).unwrap();
+    let store = open_with(&scratch, Access::ReadOnly).unwrap();
+    assert!(store.db().info(&info.path).unwrap().is_some());
+    let names = std::fs::read_dir(scratch.layout.db_dir()).unwrap();
+    assert_eq!(names.count(), 3, "db.sqlite, reserved, schema");
     assert_eq!(std::fs::read_dir(scratch.layout.temp_roots_dir()).unwrap().count(), 0);
 }
 

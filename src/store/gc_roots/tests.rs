@@ -23,10 +23,10 @@ fn a_link_is_a_root_of_nix_for_as_long_as_it_is_there() {
     let roots = scratch.nix("nix-store", &["--gc", "--print-roots"]);
     let full = scratch.layout.store_dir.print(&infos[1].path);
     assert_eq!(roots.trim(), format!("{} -> {full}", link.display()));
-    scratch.nix("nix-store", &["--gc"]);
+    scratch.collect_garbage();
     assert_eq!(store.db().all_valid().unwrap(), [infos[1].path.clone()].into());
     std::fs::remove_file(&link).unwrap();
-    scratch.nix("nix-store", &["--gc"]);
+    scratch.collect_garbage();
     assert!(store.db().all_valid().unwrap().is_empty());
 }
 
