@@ -47,12 +47,11 @@ impl Scratch {
 
     /// Runs the collector of Nix 2.8. It reads the open files of all processes and gives up on
     /// one whose name is too long, such as a file of another test: then it is run again.
-    pub(crate) fn collect_garbage(&self) {
+    pub(crate) fn collect_garbage(&self, args: &[&str]) -> String {
         for _ in 0..500 {
-            let output = self.command("nix-store").arg("--gc").output().unwrap();
+            let output = self.command("nix-store").arg("--gc").args(args).output().unwrap();
             if !String::from_utf8_lossy(&output.stderr).contains("File name too long") {
-                said(output);
-                return;
+                return said(output);
             }
         }
         panic!("the collector never got through");

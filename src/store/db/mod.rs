@@ -106,12 +106,20 @@ impl Db {
     /// are there to be read; else as a file that nobody writes.
     fn connect_read_only(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let connection = self.connect_with(flags, "?readonly_shm=1")?;
-        let probe = "select count(*) from sqlite_master";
-        match connection.query_row(probe, [], |row| row.get::<_, i64>(0)) {
-            Ok(_) => Ok(connection),
-            Err(_) => self.connect_with(flags, "?immutable=1"),
+        let beside = |suffix: &str| {
+            let mut name = self.file.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name).exists()
+        };
+        // SQLite would create a log that is missing, if it may.
+        if beside("-wal") && beside("-shm") {
+            let connection = self.connect_with(flags, "?readonly_shm=1")?;
+            let probe = "select count(*) from sqlite_master";
+            if connection.query_row(probe, [], |row| row.get::<_, i64>(0)).is_ok() {
+                return Ok(connection);
+            }
         }
+        self.connect_with(flags, "?immutable=1")
     }
 
     fn connect_with(&self, flags: OpenFlags, query: &str) -> Result<Connection, StoreError> {

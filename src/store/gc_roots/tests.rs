@@ -20,13 +20,13 @@ fn a_link_is_a_root_of_nix_for_as_long_as_it_is_there() {
     add_root(&scratch.layout, &link, &infos[0].path).unwrap();
     add_root(&scratch.layout, &link, &infos[1].path).unwrap();
     assert_eq!(std::fs::read_link(&link).unwrap(), store.layout().real(&infos[1].path));
-    let roots = scratch.nix("nix-store", &["--gc", "--print-roots"]);
+    let roots = scratch.collect_garbage(&["--print-roots"]);
     let full = scratch.layout.store_dir.print(&infos[1].path);
     assert_eq!(roots.trim(), format!("{} -> {full}", link.display()));
-    scratch.collect_garbage();
+    scratch.collect_garbage(&[]);
     assert_eq!(store.db().all_valid().unwrap(), [infos[1].path.clone()].into());
     std::fs::remove_file(&link).unwrap();
-    scratch.collect_garbage();
+    scratch.collect_garbage(&[]);
     assert!(store.db().all_valid().unwrap().is_empty());
 }
 

@@ -17,11 +17,11 @@ fn a_rooted_path_survives_the_collector_of_nix() {
     let (kept, lost) = (scratch.file('a', "kept", b"k"), scratch.file('b', "lost", b"l"));
     store.db().register(&[kept.clone().into(), lost.clone().into()]).unwrap();
     store.add_temp_roots([&kept.path]).unwrap();
-    scratch.collect_garbage();
+    scratch.collect_garbage(&[]);
     assert_eq!(store.db().valid([&kept.path, &lost.path]).unwrap(), [kept.path.clone()].into());
     assert!(store.layout().real(&kept.path).exists());
     drop(store);
-    scratch.collect_garbage();
+    scratch.collect_garbage(&[]);
     assert!(!scratch.layout.real(&kept.path).exists(), "roots end with the store value");
 }
 
