@@ -12,9 +12,13 @@
 //! It does not know what the files stand for.
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
 
+mod holder;
+
+pub use holder::{Holder, holder_of};
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The file cannot be opened or created.
-    #[error("opening lock file `{}`", path.display())]
+    #[error("opening lock file `{}`: {source}", path.display())]
     Open {
         /// The lock file.
         path: PathBuf,
@@ -30,7 +34,7 @@ pub enum LockError {
         source: io::Error,
     },
     /// The lock call itself failed.
-    #[error("locking `{}`", path.display())]
+    #[error("locking `{}`: {source}", path.display())]
     Lock {
         /// The lock file.
         path: PathBuf,
@@ -38,7 +42,7 @@ pub enum LockError {
         source: io::Error,
     },
     /// The file cannot be unlinked.
-    #[error("removing lock file `{}`", path.display())]
+    #[error("removing lock file `{}`: {source}", path.display())]
     Remove {
         /// The lock file.
         path: PathBuf,
@@ -328,19 +332,9 @@ fn delete_lock_file(path: &Path, lock: &FileLock) -> Result<(), LockError> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     };
-    let marked = lock.file().write_all(b"d");
+    let mut file = lock.file();
+    let marked = file.write_all(b"d");
     removed.and(marked).map_err(|source| LockError::Remove { path: path.into(), source })
-}
-
-trait WriteShared {
-    fn write_all(&self, bytes: &[u8]) -> io::Result<()>;
-}
-
-impl WriteShared for File {
-    fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self;
-        Write::write_all(&mut file, bytes)
-    }
 }
 
 /// Blocks until the lock file at `path` can be locked, and holds nothing afterwards. Uses no CPU
@@ -369,46 +363,5 @@ pub fn wait_until_free(path: &Path, cancelled: &AtomicBool) -> Result<(), LockEr
     }
 }
 
-/// A process that holds a lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// Its process id, as this process sees it.
-    pub pid: u32,
-    /// Its command line, or its name where that is not readable; empty if it has just ended.
-    pub command: String,
-}
-
-/// Who holds the exclusive or shared `flock` of the file at `path`, as `/proc/locks` tells:
-/// nobody, or nobody that this process can see (another pid namespace), is `None`.
-#[must_use]
-pub fn holder_of(path: &Path) -> Option<Holder> {
-    let meta = std::fs::metadata(path).ok()?;
-    let table = std::fs::read_to_string("/proc/locks").ok()?;
-    let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
-    let pid = find_holder(&table, &format!("{major:02x}:{minor:02x}:{}", meta.ino()))?;
-    Some(Holder { pid, command: command_of(pid) })
-}
-
-/// The pid in the first line of `table` (proc_locks(5)) that is a held `flock` on `file`.
-fn find_holder(table: &str, file: &str) -> Option<u32> {
-    table.lines().find_map(|line| {
-        // `1: FLOCK  ADVISORY  WRITE 17579 fe:00:10010769 0 EOF`; who waits has `->` after `1:`.
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, id, ..] = fields[..] else { return None };
-        (id == file).then(|| pid.parse().ok()).flatten().filter(|&pid| pid != 0)
-    })
-}
-
-fn command_of(pid: u32) -> String {
-    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words = String::from_utf8_lossy(&line).replace('\0', " ");
-    if !words.trim().is_empty() {
-        return words.trim().to_owned();
-    }
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    name.trim().to_owned()
-}
-
 #[cfg(test)]
-#[path = "lock_tests.rs"]
 mod tests;

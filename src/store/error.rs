@@ -10,7 +10,7 @@ use crate::format::StorePath;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A call of the system failed.
-    #[error("{doing} `{}`", path.display())]
+    #[error("{doing} `{}`: {source}", path.display())]
     Io {
         /// What we were doing, as "creating the folder".
         doing: &'static str,
@@ -21,8 +21,8 @@ pub enum StoreError {
     },
     /// No permission to use the store.
     #[error(
-        "no permission to write `{}`: run as its owner (often root) or choose another store \
-         with `--store`",
+        "no permission to write `{}`: {source}; run as its owner (often root) or choose \
+         another store with `--store`",
         path.display()
     )]
     NoPermission {
@@ -73,7 +73,7 @@ pub enum StoreError {
         text: String,
     },
     /// SQLite failed.
-    #[error("{doing} in the store database `{}`", path.display())]
+    #[error("{doing} in the store database `{}`: {source}", path.display())]
     Database {
         /// What we were doing.
         doing: &'static str,

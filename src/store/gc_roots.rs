@@ -95,5 +95,4 @@ fn replace_link(link: &Path, target: &Path) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
-#[path = "gc_roots_tests.rs"]
 mod tests;

@@ -205,5 +205,4 @@ impl LogFile {
 }
 
 #[cfg(test)]
-#[path = "logs_tests.rs"]
 mod tests;

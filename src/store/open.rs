@@ -229,3 +229,6 @@ fn reserve_space(path: &Path) -> Result<(), StoreError> {
     let _ = rustix::fs::fallocate(&file, flags, 0, RESERVED_BYTES);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,7 +145,8 @@ impl Worker {
                 if !matches!(verdict, Verdict::Registered) {
                     self.rejected.insert(build.id);
                 }
-                (self.report)(build.id, verdict);
+                // Who hears a verdict and panics must not keep the others from theirs.
+                let _ = catch_unwind(AssertUnwindSafe(|| (self.report)(build.id, verdict)));
             }
         }
     }
@@ -205,3 +206,6 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "it panicked".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

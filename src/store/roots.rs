@@ -212,5 +212,4 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-#[path = "roots_tests.rs"]
 mod tests;

@@ -169,5 +169,4 @@ fn put_word(nar: &mut Vec<u8>, word: &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "texts_tests.rs"]
 mod tests;

@@ -90,35 +90,54 @@ impl Db {
     }
 
     fn connect(&self, purpose: Purpose) -> Result<Connection, StoreError> {
-        let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let read_only = self.options.access == Access::ReadOnly;
-        if read_only {
-            flags |= OpenFlags::SQLITE_OPEN_READ_ONLY;
-        } else {
-            flags |= OpenFlags::SQLITE_OPEN_READ_WRITE;
+        if self.options.access == Access::ReadOnly {
+            return self.connect_read_only();
         }
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         if purpose == Purpose::Create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         }
-        let doing = "opening";
-        let connection = match self.options.journal {
-            Journal::Wal => Connection::open_with_flags(self.uri(read_only), flags),
-            // What Nix uses where shared memory does not work: locks are files beside it.
-            Journal::Truncate => {
-                Connection::open_with_flags_and_vfs(self.uri(read_only), flags, c"unix-dotfile")
-            }
-        }
-        .map_err(self.fail(doing))?;
-        connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(self.fail(doing))?;
-        if !read_only {
-            self.retry(doing, || self.settle(&connection, purpose))?;
-        }
+        let connection = self.connect_with(flags, "")?;
+        self.retry("opening", || self.settle(&connection, purpose))?;
         Ok(connection)
     }
 
-    /// `file:` and the path. A read-only store is immutable: nobody may write it while we read.
-    fn uri(&self, read_only: bool) -> PathBuf {
+    /// Without writing anything: through the log and shared memory of those who write, if they
+    /// are there to be read; else as a file that nobody writes.
+    fn connect_read_only(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let beside = |suffix: &str| {
+            let mut name = self.file.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name).exists()
+        };
+        // SQLite would create a log that is missing, if it may.
+        if beside("-wal") && beside("-shm") {
+            let connection = self.connect_with(flags, "?readonly_shm=1")?;
+            let probe = "select count(*) from sqlite_master";
+            if connection.query_row(probe, [], |row| row.get::<_, i64>(0)).is_ok() {
+                return Ok(connection);
+            }
+        }
+        self.connect_with(flags, "?immutable=1")
+    }
+
+    fn connect_with(&self, flags: OpenFlags, query: &str) -> Result<Connection, StoreError> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let uri = self.uri(query);
+        let connection = match self.options.journal {
+            Journal::Wal => Connection::open_with_flags(uri, flags),
+            // What Nix uses where shared memory does not work: locks are files beside it.
+            Journal::Truncate => Connection::open_with_flags_and_vfs(uri, flags, c"unix-dotfile"),
+        }
+        .map_err(self.fail("opening"))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(self.fail("opening"))?;
+        Ok(connection)
+    }
+
+    /// `file:`, the path and `query`.
+    fn uri(&self, query: &str) -> PathBuf {
         use std::os::unix::ffi::{OsStrExt, OsStringExt};
         let mut uri = b"file:".to_vec();
         for &byte in self.file.as_os_str().as_bytes() {
@@ -127,9 +146,7 @@ impl Db {
                 _ => uri.push(byte),
             }
         }
-        if read_only {
-            uri.extend(b"?immutable=1");
-        }
+        uri.extend(query.as_bytes());
         std::ffi::OsString::from_vec(uri).into()
     }
 

@@ -62,7 +62,7 @@ impl Db {
         let json = self.json(paths.iter().copied());
         self.reading("looking for valid paths", |c| {
             let mut statement = c.prepare_cached(VALID)?;
-            let keys = statement.query_map([&json], |row| rows::place(row))?;
+            let keys = statement.query_map([&json], rows::place)?;
             let mut found = BTreeSet::new();
             for key in keys {
                 found.extend(paths.get(key?).map(|&path| path.clone()));

@@ -1,7 +1,9 @@
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use super::holder::find_holder;
 use super::*;
 
 fn folder() -> tempfile::TempDir {
