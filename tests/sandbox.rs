@@ -3,6 +3,8 @@
 //! Waits are for events: a process that must be dead holds the writing end of a FIFO, and the end
 //! of file on it is the event.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside the functions marked as such")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -482,4 +484,31 @@ fn the_verb_of_the_nursery_does_nothing_for_a_user() {
         timeout: Some(LONG),
     };
     assert_eq!(tool.run(&Cancel::new().unwrap()).unwrap().status.code(), Some(2));
+}
+
+/// `cargo test --release -- --ignored --nocapture spawn_cost`
+#[test]
+#[ignore = "a measurement, not a check"]
+#[expect(clippy::disallowed_methods, reason = "a plain spawn to compare with")]
+fn spawn_cost() {
+    setup();
+    let mut plan = shell("");
+    plan.argv = vec!["true".into()];
+    let build = || drop(run_with(&plan, &Limits::default()));
+    let plain = || {
+        let mut child = std::process::Command::new("/bin/busybox").arg("true").spawn().unwrap();
+        child.wait().unwrap();
+    };
+    let best = |act: &dyn Fn()| {
+        let round = || {
+            let start = Instant::now();
+            (0..200).for_each(|_| act());
+            start.elapsed() / 200
+        };
+        (0..7).map(|_| round()).min().unwrap()
+    };
+    println!("small: kept {:?}, plain spawn {:?}", best(&build), best(&plain));
+    let ballast = std::hint::black_box(vec![1u8; 300 << 20]);
+    println!("300 MiB: kept {:?}, plain spawn {:?}", best(&build), best(&plain));
+    drop(ballast);
 }

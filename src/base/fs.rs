@@ -331,13 +331,13 @@ mod tests {
         std::fs::create_dir(&top).unwrap();
         let mut here = open_folder(rustix::fs::CWD, &top).unwrap();
         let name = CString::new(vec![b'n'; 200]).unwrap();
-        for _ in 0..2000 {
+        for _ in 0..600 {
             rustix::fs::mkdirat(&here, &name, Mode::RWXU).unwrap();
             rustix::fs::mkdirat(&here, c"b", Mode::empty()).unwrap();
             here = open_folder(&here, &name).unwrap();
         }
         drop(here);
-        assert_eq!(remove_tree(&top).unwrap().entries, 4_001);
+        assert_eq!(remove_tree(&top).unwrap().entries, 1_201);
         assert!(!top.exists());
     }
 
