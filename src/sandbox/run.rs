@@ -120,7 +120,7 @@ pub fn run(
             log_open: true,
             buffer: vec![0; BUFFER],
         };
-        if let Some(exit) = watch.to_the_end(&steps, sink, cancel)? {
+        if let Some(exit) = watch.into_exit(&steps, sink, cancel)? {
             return Ok(exit);
         }
     }
@@ -144,7 +144,7 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     /// Watches until the process has ended. `None`: the keeper was lost before it began.
-    fn to_the_end(
+    fn into_exit(
         mut self,
         steps: &[Step],
         sink: &mut dyn LogSink,
