@@ -62,7 +62,6 @@ impl Rewrites {
         }
     }
 
-
     /// `text` with every replacement made. As in Nix, each is applied to the whole text in turn.
     #[must_use]
     pub fn apply(&self, text: &[u8]) -> BString {
