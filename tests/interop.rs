@@ -14,7 +14,7 @@ fn varied() -> String {
         "two",
         "inherit base; outputs = [ \"out\" \"dev\" ];",
         "mkdir -p $out/bin $dev; echo $base $dev > $out/bin/tool; chmod 755 $out/bin/tool; \
-         echo $out > $dev/notes; echo no $$ > /dev/null",
+         echo $base > $dev/notes; echo no $$ > /dev/null",
     );
     let own = shell("own", "", "mkdir $out; echo $out/share > $out/self; mkdir $out/empty");
     let modes = shell(
@@ -52,10 +52,9 @@ fn varied() -> String {
         "attrs",
         "__structuredAttrs = true; list = [ 1 2 \"three\" ]; deep.er = { a = null; b = 1.5; }; \
          flag = true; off = false; text = \"it's\"; inherit base;",
-        ". \"$NIX_ATTRS_SH_FILE\"; eval \"o=\\$(sed -n 's/.*\\\"outputs\\\":{\\\"out\\\":\\\"\\([^\\\"]*\\).*/\\1/p' \
-         $NIX_ATTRS_JSON_FILE)\"; cat $NIX_ATTRS_JSON_FILE $NIX_ATTRS_SH_FILE > $o",
+        ". \"$NIX_ATTRS_SH_FILE\"; cat $NIX_ATTRS_JSON_FILE $NIX_ATTRS_SH_FILE > \"''${outputs[out]}\"",
     );
-    let attrs = attrs.replace(". \"$NIX_ATTRS_SH_FILE\"; ", "");
+    let attrs = attrs.replace("\"/bin/sh\"", "\"/bin/bash\"");
     let recursive = recursive.replace("@RECURSIVE@", "0000000000000000000000000000000000000000");
     format!(
         "let base = {base}; two = {two}; in rec {{ inherit base two; dev = two.dev; own = {own}; \
