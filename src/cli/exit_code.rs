@@ -2,7 +2,7 @@
 
 use crate::engine::report::{RunReport, Status};
 
-use super::failure_words;
+use crate::engine::failure_words;
 
 /// The code as README and `--help` explain it (semantics A41).
 #[must_use]

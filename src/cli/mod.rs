@@ -13,7 +13,6 @@ pub mod config_store;
 pub mod console;
 pub mod environment;
 pub mod exit_code;
-pub mod failure_words;
 pub mod hash_file;
 pub mod man;
 pub mod output;
@@ -50,6 +49,9 @@ pub enum CliError {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    if let Some(code) = crate::sandbox::main_if_keeper() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

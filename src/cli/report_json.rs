@@ -8,7 +8,7 @@ use crate::engine::report::{RunReport, TargetReport};
 use crate::format::{StoreDir, StorePath};
 use crate::machine::Failure;
 
-use super::failure_words;
+use crate::engine::failure_words;
 
 /// The report as JSON: a list in the order of the targets. Times are seconds since 1970;
 /// `realPath` has the same keys as `outputs`.

@@ -9,9 +9,9 @@ use crate::engine::report::{LockHolder, Notice, Outcome, Progress};
 use crate::format::{StoreDir, StorePath};
 use crate::machine::Failure;
 
-use super::failure_words::short;
 use super::sanitise::{self, Colours};
 use super::summary::{name, seconds};
+use crate::engine::failure_words::short;
 
 /// How much is shown while the run goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::engine::report::{Counts, FailureReport, RunReport};
 use crate::format::{StoreDir, StorePath};
 
-use super::failure_words::{long, short};
 use super::sanitise::{self, Colours};
+use crate::engine::failure_words::{long, short};
 
 /// No summary is longer.
 pub const MAX_LINES: usize = 60;

@@ -1,3 +1,171 @@
 //! Connects: threads, channels, one build from top to bottom.
+//!
+//! [`run`] wires a run together and takes it apart again. The [`dispatcher`] feeds the machine and
+//! performs its effects; [`probe`] answers what goals ask of the store; [`build`] is the life of one
+//! build, with its parts in [`builder`], [`outputs`], [`judge`] and [`check`]. Every thread's words
+//! come back through [`moments`].
 
+mod await_lock;
+mod build;
+mod build_log;
+mod builder;
+pub mod builtin;
+mod check;
+mod dispatcher;
+mod environment;
+pub mod failure_words;
+mod failures;
+mod graphs;
+mod isolation;
+mod jobs;
+mod judge;
+pub mod missing;
+mod moments;
+mod outcome;
+mod outputs;
+mod probe;
+pub mod reclaim;
 pub mod report;
+pub mod settings;
+mod shared;
+mod signals;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+use crate::base::Urgency;
+use crate::base::tempdir::BuildDirs;
+use crate::machine::Machine;
+use crate::machine::vocab::{self, Hook, OnFailure, Policy};
+use crate::store::ingest::{IngestError, sync_tree};
+use crate::store::registrar::Registrar;
+use crate::store::{Store, StoreError};
+use dispatcher::{Dispatcher, EndedBy, Wiring};
+use moments::Message;
+use report::RunReport;
+use settings::{Fallback, KeepGoing, Settings};
+use shared::Shared;
+
+pub use crate::machine::vocab::{Forced, Key, Mode, Outputs, Request};
+pub use shared::Tell;
+
+/// How long an interrupted run tidies up.
+const LAST_SECOND: Duration = Duration::from_millis(900);
+
+/// Why a run could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store does not allow it.
+    #[error("preparing the store for builds")]
+    Store(#[from] StoreError),
+    /// Folders for builds cannot be made.
+    #[error("making the folder for builds `{}`; setting `build-dir` names another", path.display())]
+    BuildDir {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Threads or signal handlers cannot be made.
+    #[error("starting the threads of the run")]
+    Threads(#[source] std::io::Error),
+}
+
+/// Realises what is asked for, blocking until all is done, has failed or is interrupted.
+///
+/// # Errors
+/// [`EngineError`] if the run could not begin. What happens later is in the report.
+pub fn run(
+    store: &Arc<Store>,
+    settings: &Arc<Settings>,
+    requests: Vec<Request>,
+    tell: Tell,
+) -> Result<RunReport, EngineError> {
+    let began = Instant::now();
+    let root = &settings.places.build_dir;
+    std::fs::create_dir_all(root)
+        .map_err(|source| EngineError::BuildDir { path: root.clone(), source })?;
+    let build_dirs = BuildDirs::new(root);
+    let shared = Arc::new(Shared::new(Arc::clone(store), Arc::clone(settings), build_dirs, tell));
+    let (outbox, inbox) = unbounded();
+    start_registrar(&shared, &outbox)?;
+    let (probes, questions) = unbounded();
+    let (alive, all_ended) = unbounded();
+    let _signals = signals::Watch::start(outbox.clone()).map_err(EngineError::Threads)?;
+    start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
+    let wiring = Wiring { probes, outbox, inbox, alive };
+    let machine = Machine::new(policy(settings));
+    let (machine, ended_by) = Dispatcher::new(machine, Arc::clone(&shared), wiring).run(requests);
+    let summary = machine.summary();
+    wind_up(&shared, &all_ended, &ended_by);
+    let report = outcome::run_report(&shared, summary, ended_by.clone(), began.elapsed());
+    if ended_by.urgency == Some(Urgency::AtOnce) {
+        // What is still running ends with the process; waiting for it is not what was asked for.
+        std::mem::forget(shared);
+    }
+    Ok(report)
+}
+
+fn policy(settings: &Settings) -> Policy {
+    let schedule = &settings.schedule;
+    Policy {
+        max_jobs: u32::try_from(schedule.max_jobs).unwrap_or(u32::MAX),
+        on_failure: match schedule.keep_going {
+            KeepGoing::Yes => OnFailure::KeepGoing,
+            KeepGoing::No => OnFailure::Stop,
+        },
+        fallback: match schedule.fallback {
+            Fallback::Build => vocab::Fallback::Build,
+            Fallback::Fail => vocab::Fallback::Fail,
+        },
+        hook: Hook::None,
+        sources: 0,
+        ..Policy::default()
+    }
+}
+
+fn start_registrar(shared: &Arc<Shared>, outbox: &Sender<Message>) -> Result<(), StoreError> {
+    let (books, outbox) = (Arc::clone(&shared.books), outbox.clone());
+    let report = Box::new(move |id, verdict| books.verdict(id, verdict, &outbox));
+    let registrar = Registrar::start(Arc::clone(&shared.store), sync, report)?;
+    shared.set_registrar(registrar);
+    Ok(())
+}
+
+/// Flushes a tree, for the registrar.
+fn sync(path: &std::path::Path) -> std::io::Result<()> {
+    let kind =
+        |error: &IngestError| error.io().map_or(std::io::ErrorKind::Other, std::io::Error::kind);
+    sync_tree(path).map(drop).map_err(|error| std::io::Error::new(kind(&error), error))
+}
+
+fn start_prober(
+    shared: &Arc<Shared>,
+    questions: Receiver<Vec<probe::Probe>>,
+    outbox: Sender<Message>,
+) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    let work = move || probe::run(&shared, &questions, &outbox);
+    thread::Builder::new().name("prober".into()).spawn(work).map(drop)
+}
+
+/// Waits for the threads of jobs, which tidy up after their last word, and for the registrar.
+fn wind_up(shared: &Shared, all_ended: &Receiver<()>, ended_by: &EndedBy) {
+    match ended_by.urgency {
+        Some(Urgency::AtOnce) => return,
+        Some(Urgency::Stop) => {
+            let ended = all_ended.recv_timeout(LAST_SECOND);
+            if ended == Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+        // Nothing is ever sent: this returns when the last sender is gone.
+        None => drop(all_ended.recv()),
+    }
+    if let Err(error) = shared.finish_registrar() {
+        shared.tell(report::Notice::Warning(failures::chain(&error)));
+    }
+}

@@ -3,10 +3,13 @@
 
 pub mod aterm;
 pub mod base32;
+pub mod content_address;
 pub mod derivation;
 pub mod derivation_json;
+pub mod derived_path;
 pub mod hash;
 pub mod nar;
+pub mod options;
 pub mod output_path;
 pub mod recipe;
 pub mod recipe_make;
@@ -16,9 +19,16 @@ mod recipe_read;
 mod recipe_variables;
 pub mod refs;
 pub mod store_path;
+pub mod structured_attrs;
 pub mod validity;
 
-pub use derivation::{Derivation, DerivationOutput};
-pub use hash::{Algorithm, Hash};
+#[cfg(test)]
+mod fixtures;
+
+pub use content_address::ContentAddress;
+pub use derivation::{Derivation, DerivationOutput, InputNode, Kind, Method};
+pub use derived_path::DerivedPath;
+pub use hash::{Algorithm, Hash, HashError};
+pub use options::DerivationOptions;
 pub use store_path::{StoreDir, StorePath};
-pub use validity::{Origin, ValidPathInfo};
+pub use validity::{HashMode, Origin, Registration, ValidPathInfo};

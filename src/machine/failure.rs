@@ -135,6 +135,18 @@ pub enum Failure {
     NoSubstituter,
     /// A source has the path but could not give it; `fallback` is off.
     SubstitutesFailed,
+    /// Outputs are wanted that the derivation has not.
+    NoSuchOutputs {
+        /// The derivation.
+        derivation: StorePath,
+        /// Their names.
+        outputs: Vec<String>,
+    },
+    /// Derivations that need each other in a circle.
+    DependencyCycle {
+        /// The goals' paths, each needs the next and the last the first.
+        paths: Vec<StorePath>,
+    },
     /// Inputs that failed.
     InputsFailed {
         /// How many.

@@ -41,6 +41,8 @@ pub fn kind(failure: &Failure) -> &'static str {
         Failure::BadDerivation(_) => "bad-derivation",
         Failure::NotSupported(_) => "not-supported",
         Failure::MissingDerivation => "missing-derivation",
+        Failure::NoSuchOutputs { .. } => "no-such-outputs",
+        Failure::DependencyCycle { .. } => "dependency-cycle",
         Failure::NoSubstituter => "no-substituter",
         Failure::SubstitutesFailed => "substitutes-failed",
         Failure::InputsFailed { .. } => "inputs-failed",
@@ -70,6 +72,8 @@ pub fn bits(failure: &Failure) -> u8 {
         | Failure::TooLarge { .. }
         | Failure::OutputCycle { .. }
         | Failure::BadDerivation(_)
+        | Failure::NoSuchOutputs { .. }
+        | Failure::DependencyCycle { .. }
         | Failure::NobodyCanBuild { .. } => FAILED,
         Failure::CheckImpossible { .. }
         | Failure::NotSupported(_)
@@ -117,12 +121,14 @@ pub fn details(failure: &Failure) -> Details {
         Failure::FixedOutputRefers { references: paths, .. }
         | Failure::ForbiddenReferences { forbidden: paths, .. }
         | Failure::OutputCycle { paths }
+        | Failure::DependencyCycle { paths }
         | Failure::CheckImpossible { missing: paths } => all.paths.clone_from(paths),
         Failure::CannotStart { .. }
         | Failure::BadOutput { .. }
         | Failure::BadDerivation(_)
         | Failure::NotSupported(_)
         | Failure::MissingDerivation
+        | Failure::NoSuchOutputs { .. }
         | Failure::NoSubstituter
         | Failure::SubstitutesFailed
         | Failure::InputsFailed { .. }
@@ -159,6 +165,8 @@ pub fn short(failure: &Failure) -> String {
         Failure::BadDerivation(_) => "bad derivation".into(),
         Failure::NotSupported(what) => format!("not supported yet: {what}"),
         Failure::MissingDerivation => "derivation is missing".into(),
+        Failure::NoSuchOutputs { .. } => "outputs are wanted that do not exist".into(),
+        Failure::DependencyCycle { .. } => "derivations need each other in a cycle".into(),
         Failure::NoSubstituter => "path is missing and no substituter has it".into(),
         Failure::SubstitutesFailed => "some substitutes failed".into(),
         Failure::InputsFailed { count: 1 } => "1 dependency failed".into(),
@@ -219,6 +227,8 @@ pub fn long(failure: &Failure, goal: &StorePath, dir: &StoreDir) -> String {
         | Failure::ForbiddenReferences { .. }
         | Failure::TooLarge { .. }
         | Failure::OutputCycle { .. }
+        | Failure::DependencyCycle { .. }
+        | Failure::NoSuchOutputs { .. }
         | Failure::NotDeterministic { .. }
         | Failure::CheckImpossible { .. } => about_outputs(failure, &drv, dir),
     }
@@ -256,6 +266,13 @@ fn about_outputs(failure: &Failure, drv: &str, dir: &StoreDir) -> String {
             };
             let path = dir.print(path);
             format!("{what} '{path}' is too large at {size} bytes; limit is {limit} bytes")
+        }
+        Failure::NoSuchOutputs { outputs, .. } => {
+            let names: Vec<String> = outputs.iter().map(|name| format!("'{name}'")).collect();
+            format!("derivation '{drv}' does not have wanted outputs {}", names.join(", "))
+        }
+        Failure::DependencyCycle { paths } => {
+            format!("derivations need each other in a cycle:{}", list(paths))
         }
         Failure::OutputCycle { paths } => {
             format!("cycle detected in build of '{drv}' in the references of:{}", list(paths))

@@ -1,0 +1,347 @@
+//! What ends a builder's whole family. Runs in processes of its own, never in drover's:
+//!
+//! - the **nursery** (one, see [`super::nursery`]) receives requests, forks a keeper for each and
+//!   ends the descendants of a keeper that was killed: it is the subreaper above them;
+//! - a **keeper** (one a builder) is the builder's parent and the subreaper of all its descendants.
+//!   It holds no descriptor but the line. When the builder ends it kills every descendant left,
+//!   setsid'd and daemonised ones too, then reports. When the line ends (drover was killed, or asks)
+//!   it does the same.
+//!
+//! All signals are blocked in both and they are in a session of their own, so neither a terminal
+//! nor `kill(0)` of a builder reaches them. What is not held: a builder of the same user can kill
+//! keeper and nursery together and then daemons of its own survive; that takes intent, and isolation
+//! (another user, a pid namespace) is the answer to it.
+
+#![expect(unsafe_code, reason = "fork and waitid, for which no safe wrapper serves")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+
+use super::fd;
+use super::nursery::{Death, HEADER, Report, VERB};
+
+/// How long a report waits for descendants to die.
+const PATIENCE: Duration = Duration::from_millis(900);
+
+/// Starts the process that a payload describes, with the log as its output: its pid, or the number
+/// of the step that failed and the system's error number.
+pub type Launch = fn(payload: &[u8], log: BorrowedFd<'_>) -> Result<i32, (u32, i32)>;
+
+/// Turns this process into a nursery if it was started as one. `main` calls this before anything
+/// else: no thread runs yet.
+pub fn main_if_keeper(launch: Launch) -> Option<ExitCode> {
+    if std::env::args_os().nth(1)? != VERB {
+        return None;
+    }
+    let socket_type = rustix::io::dup(rustix::stdio::stdin())
+        .ok()
+        .and_then(|fd| nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::SockType).ok());
+    if socket_type != Some(nix::sys::socket::SockType::SeqPacket) {
+        return Some(ExitCode::from(2));
+    }
+    match nurse(launch) {
+        Ok(()) => Some(ExitCode::SUCCESS),
+        Err(_) => Some(ExitCode::FAILURE),
+    }
+}
+
+/// The nursery's life: until drover closes its end of the socket.
+fn nurse(launch: Launch) -> std::io::Result<()> {
+    fd::close_from(3);
+    let _ = nix::unistd::setsid();
+    SigSet::all().thread_block()?;
+    let _ = nix::sys::prctl::set_name(c"drover-nursery");
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let _ = nix::unistd::chdir("/");
+    let signals = SignalFd::with_flags(
+        &SigSet::from(Signal::SIGCHLD),
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?;
+    let mut keepers = BTreeSet::new();
+    loop {
+        let [request, death] = fd::wait_readable([rustix::stdio::stdin(), signals.as_fd()], None)?;
+        if death {
+            while let Ok(Some(_)) = signals.read_signal() {}
+            collect(&mut keepers);
+        }
+        if request {
+            let Some(fds) = fd::receive_fds::<3>(rustix::stdio::stdin())? else { return Ok(()) };
+            if let Ok([order, log, line]) = <[OwnedFd; 3]>::try_from(fds) {
+                keepers.extend(fork_keeper(order, log, line, &signals, launch));
+            }
+        }
+    }
+}
+
+/// Collects keepers that ended; the orphans of one that was killed are ended too.
+fn collect(keepers: &mut BTreeSet<i32>) {
+    let mut killed = false;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, _)) => {
+                keepers.remove(&pid.as_raw());
+            }
+            Ok(WaitStatus::Signaled(pid, ..)) => killed |= keepers.remove(&pid.as_raw()),
+            Ok(WaitStatus::StillAlive) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    if killed {
+        // Whoever cannot be ended in one go sends SIGCHLD later or is beyond our power.
+        strike(keepers);
+    }
+}
+
+fn fork_keeper(
+    order: OwnedFd,
+    log: OwnedFd,
+    line: OwnedFd,
+    signals: &SignalFd,
+    launch: Launch,
+) -> Option<i32> {
+    // SAFETY: this process has one thread, so the child may go on as any program would.
+    match unsafe { nix::unistd::fork() } {
+        Ok(ForkResult::Parent { child }) => Some(child.as_raw()),
+        Ok(ForkResult::Child) => {
+            keep(File::from(order), log, &line, signals, launch);
+            // SAFETY: ends this process without running what the nursery registered for its exit.
+            unsafe { libc::_exit(0) }
+        }
+        Err(errno) => {
+            let _ = rustix::io::write(&line, &Report::NoKeeper(errno as i32).encode());
+            None
+        }
+    }
+}
+
+/// The keeper's life.
+fn keep(order: File, log: OwnedFd, line: &OwnedFd, signals: &SignalFd, launch: Launch) {
+    let _ = nix::sys::prctl::set_name(c"drover-keeper");
+    // The nursery's socket: while a keeper held it, drover would not see the nursery's death.
+    let _ = rustix::stdio::dup2_stdin(rustix::stdio::stdout());
+    if let Err(errno) = nix::sys::prctl::set_child_subreaper(true) {
+        let _ = rustix::io::write(line, &Report::NoKeeper(errno as i32).encode());
+        return;
+    }
+    let _ = order.write_all_at(&nix::unistd::getpid().as_raw().to_ne_bytes(), 0);
+    let builder = match read_payload(&order).and_then(|payload| launch(&payload, log.as_fd())) {
+        Ok(pid) => Pid::from_raw(pid),
+        Err((step, errno)) => {
+            let _ = rustix::io::write(line, &Report::NotStarted { step, errno }.encode());
+            return;
+        }
+    };
+    let _ = order.write_all_at(&builder.as_raw().to_ne_bytes(), 4);
+    drop((order, log));
+    let status = await_end(builder, line.as_fd(), signals);
+    let gone = end_family(signals, PATIENCE);
+    let _ = rustix::io::write(line, &Report::Ended(death(status, gone)).encode());
+    if gone == Gone::No {
+        // Somebody sits in the kernel or forks faster than we kill: keep at it.
+        while end_family(signals, Duration::from_secs(60)) == Gone::No {}
+    }
+}
+
+fn read_payload(order: &File) -> Result<Vec<u8>, (u32, i32)> {
+    let lost = |e: std::io::Error| (u32::MAX, e.raw_os_error().unwrap_or(libc::EIO));
+    let size = order.metadata().map_err(lost)?.len() as usize;
+    let mut payload = vec![0; size.saturating_sub(HEADER)];
+    order.read_exact_at(&mut payload, HEADER as u64).map_err(lost)?;
+    Ok(payload)
+}
+
+/// Waits for the builder, collecting orphans meanwhile; kills it when the line ends. Its code or
+/// negated signal.
+fn await_end(builder: Pid, line: BorrowedFd<'_>, signals: &SignalFd) -> i32 {
+    let mut watched = Some(line);
+    loop {
+        if let Some(status) = collect_builder(builder) {
+            return status;
+        }
+        let ready = fd::wait_some([watched, Some(signals.as_fd())], None);
+        if matches!(ready, Ok([true, _])) {
+            // Nothing is ever sent to us: readable means ended.
+            watched = None;
+            kill_group(builder);
+        }
+        while let Ok(Some(_)) = signals.read_signal() {}
+    }
+}
+
+/// Collects whoever ended. The builder's group is killed before the builder is collected: until
+/// then nobody else can have its number.
+fn collect_builder(builder: Pid) -> Option<i32> {
+    while let Some((pid, status)) = ended_child() {
+        if pid == builder {
+            kill_group(builder);
+        }
+        let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+        if pid == builder {
+            return Some(status);
+        }
+    }
+    None
+}
+
+/// A child that ended and is not collected yet, with its code or negated signal.
+fn ended_child() -> Option<(Pid, i32)> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel fills in a struct that lives through the call; all zeroes is a valid one,
+    // and `si_pid`, `si_status` are what it holds for a child, or zeroes when none ended.
+    let (pid, code, status) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        if libc::waitid(libc::P_ALL, 0, &mut info, flags) != 0 {
+            return None;
+        }
+        (info.si_pid(), info.si_code, info.si_status())
+    };
+    let status = if code == libc::CLD_EXITED { status } else { -status };
+    (pid != 0).then(|| (Pid::from_raw(pid), status))
+}
+
+fn kill_group(builder: Pid) {
+    let _ = kill(Pid::from_raw(-builder.as_raw()), Signal::SIGKILL);
+    let _ = kill(builder, Signal::SIGKILL);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    Yes,
+    No,
+}
+
+/// Kills and collects until no child is left: every descendant is a child of ours or has a living
+/// ancestor that is. Gives up after `patience`.
+fn end_family(signals: &SignalFd, patience: Duration) -> Gone {
+    let end = Instant::now() + patience;
+    let mut pause = Duration::from_millis(2);
+    loop {
+        while let Ok(Some(_)) = signals.read_signal() {}
+        if collect_all() == Gone::Yes {
+            return Gone::Yes;
+        }
+        // The group is dying already: often this wait is all that is needed.
+        let woken = fd::wait_readable([signals.as_fd()], Some(pause));
+        if !matches!(woken, Ok([true])) {
+            strike(&BTreeSet::new());
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+        if Instant::now() >= end {
+            return collect_all();
+        }
+    }
+}
+
+fn collect_all() -> Gone {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Err(nix::Error::ECHILD) => return Gone::Yes,
+            Ok(WaitStatus::StillAlive) => return Gone::No,
+            Err(nix::Error::EINTR) | Ok(_) => {}
+            // A real-time signal's number has no name, but the process is collected.
+            Err(nix::Error::EINVAL) => {}
+            Err(_) => return Gone::No,
+        }
+    }
+}
+
+/// Kills all descendants but `spared` children and theirs. Stops them first, in rounds until no new
+/// one appears: a process that is stopped forks no more, so even those that fork all the time and
+/// leave session after session are caught.
+fn strike(spared: &BTreeSet<i32>) {
+    let mut stopped = BTreeSet::new();
+    for _ in 0..20 {
+        let before = stopped.len();
+        for pid in descendants(spared) {
+            if stopped.insert(pid) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+            }
+        }
+        if stopped.len() == before {
+            break;
+        }
+    }
+    for pid in stopped {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// All living descendants of this process but `spared` and theirs, from one look over `/proc`.
+fn descendants(spared: &BTreeSet<i32>) -> Vec<i32> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if let Some(parent) = parent_of(pid) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut open = vec![nix::unistd::getpid().as_raw()];
+    while let Some(pid) = open.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            if !spared.contains(&child) {
+                found.push(child);
+                open.push(child);
+            }
+        }
+    }
+    found
+}
+
+/// The parent of a process that lives, from `/proc/PID/stat`: state and parent follow the last `)`,
+/// since the name before it may hold anything.
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_parent(&stat)
+}
+
+fn parse_parent(stat: &[u8]) -> Option<i32> {
+    let after = stat.iter().rposition(|b| *b == b')')? + 1;
+    let mut words = stat[after..].split(|b| *b == b' ').filter(|word| !word.is_empty());
+    if matches!(words.next()?, b"Z" | b"X") {
+        return None;
+    }
+    std::str::from_utf8(words.next()?).ok()?.parse().ok()
+}
+
+fn death(status: i32, gone: Gone) -> Death {
+    let family_gone = gone == Gone::Yes;
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
+        return Death { status, family_gone, user: 0, system: 0, max_rss: 0 };
+    };
+    let micros = |t: nix::sys::time::TimeVal| t.tv_sec() as u64 * 1_000_000 + t.tv_usec() as u64;
+    Death {
+        status,
+        family_gone,
+        user: micros(usage.user_time()),
+        system: micros(usage.system_time()),
+        max_rss: usage.max_rss() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_is_found_behind_any_name() {
+        assert_eq!(parse_parent(b"12 (sh) S 7 12 12 0"), Some(7));
+        assert_eq!(parse_parent(b"12 (a) R 1 (b) S 9 12"), Some(9));
+        assert_eq!(parse_parent(b"12 (sh) Z 7 12 12 0"), None);
+        assert_eq!(parse_parent(b"12 (sh"), None);
+        let me = nix::unistd::getpid().as_raw();
+        assert_eq!(parent_of(me), Some(nix::unistd::getppid().as_raw()));
+    }
+}

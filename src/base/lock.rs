@@ -1,0 +1,414 @@
+//! File locks: `flock` guards, the `.lock` files of store paths, and who holds one.
+//!
+//! The only user of fs2, called by full path: with its trait in scope `try_lock_shared` and
+//! `unlock` would resolve to std's methods. Every guard unlocks explicitly in `Drop`, because a
+//! forked child keeps a lock that its parent merely closed. All files are opened close-on-exec.
+//!
+//! The stale protocol of Nix (semantics K17): who deletes a lock file unlinks it first and then
+//! writes one byte to it; who gets a lock looks whether its file is empty, and if not opens the
+//! path again. So a lock is never held on a file that nobody else can find. This makes it safe to
+//! remove lock files at any end of a build, failed or not.
+//!
+//! It does not know what the files stand for.
+#![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What went wrong with a lock file.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The file cannot be opened or created.
+    #[error("opening lock file `{}`", path.display())]
+    Open {
+        /// The lock file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The lock call itself failed.
+    #[error("locking `{}`", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The file cannot be unlinked.
+    #[error("removing lock file `{}`", path.display())]
+    Remove {
+        /// The lock file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The wait was cancelled.
+    #[error("waiting for the lock `{}` was cancelled", .0.display())]
+    Cancelled(PathBuf),
+}
+
+/// How a lock excludes others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Many may hold it.
+    Shared,
+    /// One may hold it.
+    Exclusive,
+}
+
+/// What happens to the lock files when locks are released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// Unlinked by the stale protocol.
+    Delete,
+    /// Left where they are.
+    Keep,
+}
+
+/// A held lock on one open file; dropping it unlocks.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+}
+
+impl FileLock {
+    /// Takes the lock of `file`, waiting as long as it takes. Interrupted waits go on.
+    ///
+    /// # Errors
+    /// The system's word where locks cannot be had at all.
+    pub fn lock(file: File, mode: Mode) -> io::Result<Self> {
+        loop {
+            match flock(&file, mode) {
+                Ok(()) => return Ok(Self { file }),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Takes the lock of `file` if nobody is in the way; gives the file back if somebody is.
+    ///
+    /// # Errors
+    /// As [`FileLock::lock`].
+    pub fn try_lock(file: File, mode: Mode) -> io::Result<Result<Self, File>> {
+        Ok(if try_flock(&file, mode)? { Ok(Self { file }) } else { Err(file) })
+    }
+
+    /// Changes the mode, waiting as long as it takes. Not atomic: another process may have held
+    /// the lock in between.
+    ///
+    /// # Errors
+    /// As [`FileLock::lock`].
+    pub fn convert(self, mode: Mode) -> io::Result<Self> {
+        loop {
+            match flock(&self.file, mode) {
+                Ok(()) => return Ok(self),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The locked file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure; closing the file frees the lock all the same
+        // unless a child still has the file open.
+        let _ = fs2::FileExt::unlock(&self.file);
+    }
+}
+
+/// A lock that is taken and let go many times on one open file, such as the collector's.
+#[derive(Debug)]
+pub struct Lockable {
+    file: File,
+}
+
+/// A lock held on a [`Lockable`]; dropping it unlocks.
+#[derive(Debug)]
+pub struct Held<'f>(&'f File);
+
+impl Lockable {
+    /// Opens or creates the file at `path` (mode 0600).
+    ///
+    /// # Errors
+    /// [`LockError::Open`].
+    pub fn open(path: &Path) -> Result<Self, LockError> {
+        Ok(Self { file: open_lock_file(path)? })
+    }
+
+    /// Takes the lock if nobody is in the way.
+    ///
+    /// # Errors
+    /// The system's word where locks cannot be had at all.
+    pub fn try_lock(&self, mode: Mode) -> io::Result<Option<Held<'_>>> {
+        Ok(try_flock(&self.file, mode)?.then_some(Held(&self.file)))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let _ = fs2::FileExt::unlock(self.0);
+    }
+}
+
+fn flock(file: &File, mode: Mode) -> io::Result<()> {
+    match mode {
+        Mode::Shared => fs2::FileExt::lock_shared(file),
+        Mode::Exclusive => fs2::FileExt::lock_exclusive(file),
+    }
+}
+
+fn try_flock(file: &File, mode: Mode) -> io::Result<bool> {
+    let contended = fs2::lock_contended_error().raw_os_error();
+    loop {
+        let tried = match mode {
+            Mode::Shared => fs2::FileExt::try_lock_shared(file),
+            Mode::Exclusive => fs2::FileExt::try_lock_exclusive(file),
+        };
+        match tried {
+            Ok(()) => return Ok(true),
+            Err(e) if e.raw_os_error() == contended => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Opens or creates a lock file as Nix does: read and write, mode 0600, never truncated.
+///
+/// # Errors
+/// [`LockError::Open`].
+pub fn open_lock_file(path: &Path) -> Result<File, LockError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| LockError::Open { path: path.into(), source })
+}
+
+/// Whether the locked file was unlinked by its last holder (semantics K17).
+fn is_stale(file: &File, path: &Path) -> Result<bool, LockError> {
+    let meta = file.metadata().map_err(|source| LockError::Lock { path: path.into(), source })?;
+    Ok(meta.len() != 0)
+}
+
+/// Takes the exclusive lock of the file at `path`, creating it, without waiting.
+fn try_acquire_file(path: &Path) -> Result<Option<FileLock>, LockError> {
+    loop {
+        let file = open_lock_file(path)?;
+        let tried = FileLock::try_lock(file, Mode::Exclusive)
+            .map_err(|source| LockError::Lock { path: path.into(), source })?;
+        match tried {
+            Err(_busy) => return Ok(None),
+            Ok(lock) if is_stale(lock.file(), path)? => {}
+            Ok(lock) => return Ok(Some(lock)),
+        }
+    }
+}
+
+/// Takes the exclusive lock of the file at `path`, creating it and waiting for it.
+fn acquire_file(path: &Path, cancelled: &AtomicBool) -> Result<FileLock, LockError> {
+    loop {
+        let file = open_lock_file(path)?;
+        flock_until(&file, path, cancelled)?;
+        let lock = FileLock { file };
+        if !is_stale(lock.file(), path)? {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Blocks in `flock`; a signal that interrupts it ends the wait if `cancelled` is set.
+fn flock_until(file: &File, path: &Path, cancelled: &AtomicBool) -> Result<(), LockError> {
+    loop {
+        if cancelled.load(Ordering::SeqCst) {
+            return Err(LockError::Cancelled(path.into()));
+        }
+        match flock(file, Mode::Exclusive) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(LockError::Lock { path: path.into(), source }),
+        }
+    }
+}
+
+/// Locks on a set of lock files, held all or none (semantics K16-K18).
+///
+/// Dropping without [`PathLocks::release`] deletes the files as well: that is safe at any moment,
+/// and a job that panics must not leave them behind.
+#[derive(Debug)]
+pub struct PathLocks {
+    held: Vec<(PathBuf, FileLock)>,
+}
+
+impl PathLocks {
+    /// Takes the locks of all files in `paths`, in sorted order, without waiting. An inner `Err`
+    /// is the first that is held elsewhere; those already taken were let go and their files removed.
+    ///
+    /// # Errors
+    /// [`LockError`] if a file cannot be opened or locked at all.
+    pub fn try_acquire(
+        paths: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<Result<Self, PathBuf>, LockError> {
+        let mut locks = Self { held: Vec::new() };
+        for path in sorted(paths) {
+            match try_acquire_file(&path)? {
+                Some(lock) => locks.held.push((path, lock)),
+                None => return Ok(Err(path)),
+            }
+        }
+        Ok(Ok(locks))
+    }
+
+    /// As [`PathLocks::try_acquire`], but waits. Free of deadlock among processes that take
+    /// theirs in sorted order and hold no others. For cancelling see [`wait_until_free`].
+    ///
+    /// # Errors
+    /// [`LockError`], [`LockError::Cancelled`] among them.
+    pub fn acquire(
+        paths: impl IntoIterator<Item = PathBuf>,
+        cancelled: &AtomicBool,
+    ) -> Result<Self, LockError> {
+        let mut locks = Self { held: Vec::new() };
+        for path in sorted(paths) {
+            let lock = acquire_file(&path, cancelled)?;
+            locks.held.push((path, lock));
+        }
+        Ok(locks)
+    }
+
+    /// Lets all go.
+    ///
+    /// # Errors
+    /// [`LockError::Remove`], the first, if a file cannot be unlinked; all are unlocked anyway.
+    pub fn release(mut self, deletion: Deletion) -> Result<(), LockError> {
+        let mut result = Ok(());
+        for (path, lock) in self.held.drain(..) {
+            if deletion == Deletion::Delete {
+                result = result.and(delete_lock_file(&path, &lock));
+            }
+        }
+        result
+    }
+}
+
+impl Drop for PathLocks {
+    fn drop(&mut self) {
+        for (path, lock) in self.held.drain(..) {
+            // A file that stays behind is found and taken over by the next who wants it.
+            let _ = delete_lock_file(&path, &lock);
+        }
+    }
+}
+
+fn sorted(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = paths.into_iter().collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// Unlinks the file of a held lock, then marks it: whoever waits for the old file sees the byte
+/// and opens the path again. The other order would let a waiter lock a file that is then unlinked.
+fn delete_lock_file(path: &Path, lock: &FileLock) -> Result<(), LockError> {
+    let removed = match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    };
+    let marked = lock.file().write_all(b"d");
+    removed.and(marked).map_err(|source| LockError::Remove { path: path.into(), source })
+}
+
+trait WriteShared {
+    fn write_all(&self, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl WriteShared for File {
+    fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self;
+        Write::write_all(&mut file, bytes)
+    }
+}
+
+/// Blocks until the lock file at `path` can be locked, and holds nothing afterwards. Uses no CPU
+/// meanwhile: the thread sleeps in `flock`. A path without a lock file is free, and none is
+/// created.
+///
+/// To cancel: set `cancelled`, then signal this thread (`pthread_kill`) with a signal whose action
+/// was installed *without* `SA_RESTART`, and repeat that until the call returns: one signal may
+/// fall between the look at `cancelled` and the system call.
+///
+/// # Errors
+/// [`LockError::Cancelled`], or the system's word.
+pub fn wait_until_free(path: &Path, cancelled: &AtomicBool) -> Result<(), LockError> {
+    loop {
+        let opened = OpenOptions::new().read(true).write(true).open(path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(LockError::Open { path: path.into(), source }),
+        };
+        flock_until(&file, path, cancelled)?;
+        let lock = FileLock { file };
+        if !is_stale(lock.file(), path)? {
+            return Ok(());
+        }
+    }
+}
+
+/// A process that holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id, as this process sees it.
+    pub pid: u32,
+    /// Its command line, or its name where that is not readable; empty if it has just ended.
+    pub command: String,
+}
+
+/// Who holds the exclusive or shared `flock` of the file at `path`, as `/proc/locks` tells:
+/// nobody, or nobody that this process can see (another pid namespace), is `None`.
+#[must_use]
+pub fn holder_of(path: &Path) -> Option<Holder> {
+    let meta = std::fs::metadata(path).ok()?;
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
+    let pid = find_holder(&table, &format!("{major:02x}:{minor:02x}:{}", meta.ino()))?;
+    Some(Holder { pid, command: command_of(pid) })
+}
+
+/// The pid in the first line of `table` (proc_locks(5)) that is a held `flock` on `file`.
+fn find_holder(table: &str, file: &str) -> Option<u32> {
+    table.lines().find_map(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 17579 fe:00:10010769 0 EOF`; who waits has `->` after `1:`.
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, id, ..] = fields[..] else { return None };
+        (id == file).then(|| pid.parse().ok()).flatten().filter(|&pid| pid != 0)
+    })
+}
+
+fn command_of(pid: u32) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = String::from_utf8_lossy(&line).replace('\0', " ");
+    if !words.trim().is_empty() {
+        return words.trim().to_owned();
+    }
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim().to_owned()
+}
+
+#[cfg(test)]
+#[path = "lock_tests.rs"]
+mod tests;

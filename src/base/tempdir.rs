@@ -1,0 +1,229 @@
+//! The folders builds run in: `<root>/drover-<pid>-<n>`, flocked for life. A folder whose lock is
+//! free has lost its owner, and a later start reclaims it; `kept-...` ones are the user's and never
+//! touched. Removal runs with the lock held, so two that reclaim never meet in one folder.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::error::{Doing, Result};
+use super::fs::{self, Removed};
+
+const LIVE: &str = "drover-";
+const KEPT: &str = "kept-";
+
+/// Tries to lock a folder for its life; false when somebody else has it. To be joined with the other
+/// locks of this floor.
+fn try_lock_dir(folder: &File) -> io::Result<bool> {
+    match flock(folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Makes build folders under one root.
+#[derive(Debug)]
+pub struct BuildDirs {
+    root: PathBuf,
+    next: AtomicU64,
+}
+
+impl BuildDirs {
+    /// Folders under `root`, which must exist.
+    pub fn new(root: impl Into<PathBuf>) -> BuildDirs {
+        BuildDirs { root: root.into(), next: AtomicU64::new(0) }
+    }
+
+    /// A new folder of mode 0700, empty and locked.
+    pub fn create(&self) -> Result<BuildDir> {
+        loop {
+            let n = self.next.fetch_add(1, Ordering::Relaxed);
+            let path = self.root.join(format!("{LIVE}{}-{n}", std::process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                // Of an owner long dead that had our pid, or of another container's.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.doing("creating the build folder", &path)?,
+            }
+            // Somebody may reclaim it between creation and lock: then its name is gone or another's.
+            let Ok(folder) = open(&path) else { continue };
+            if try_lock_dir(&folder).doing("locking", &path)? && is_at(&folder, &path) {
+                return Ok(BuildDir { path, lock: Some(folder) });
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+fn is_at(folder: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(named)) = (rustix::fs::fstat(folder), rustix::fs::lstat(path)) else {
+        return false;
+    };
+    (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
+}
+
+/// A build folder; removed on drop unless kept.
+#[derive(Debug)]
+pub struct BuildDir {
+    path: PathBuf,
+    lock: Option<File>,
+}
+
+impl BuildDir {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open folder, for files made relative to it.
+    pub fn folder(&self) -> Option<&File> {
+        self.lock.as_ref()
+    }
+
+    /// Leaves the folder to the user under a name that is never reclaimed: its new path.
+    pub fn keep(mut self) -> Result<PathBuf> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name.strip_prefix(LIVE).unwrap_or(&name).to_string();
+        for n in 0u32.. {
+            let suffix = if n == 0 { String::new() } else { format!("-{n}") };
+            let kept = self.path.with_file_name(format!("{KEPT}{name}{suffix}"));
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            let cwd = rustix::fs::CWD;
+            match rustix::fs::renameat_with(cwd, &self.path, cwd, &kept, flags) {
+                Err(Errno::EXIST) => {}
+                other => {
+                    other.doing("keeping the build folder", &self.path)?;
+                    self.lock = None;
+                    return Ok(kept);
+                }
+            }
+        }
+        Err(Errno::EXIST).doing("keeping the build folder", &self.path)
+    }
+
+    /// Removes it now and says what went.
+    pub fn remove(mut self) -> Result<Removed> {
+        let removed = fs::remove_tree(&self.path);
+        if removed.is_ok() {
+            self.lock = None;
+        }
+        removed
+    }
+
+    /// Gives the folder up without removing it: the next start reclaims it. For an end in a hurry.
+    pub fn abandon(mut self) {
+        self.lock = None;
+    }
+}
+
+impl Drop for BuildDir {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // What cannot be removed now is tried again by the next start.
+            let _ = fs::remove_tree(&self.path);
+        }
+    }
+}
+
+/// What [`reclaim_stale`] did.
+#[derive(Debug, Default)]
+pub struct Reclaimed {
+    /// What the folders held.
+    pub removed: Removed,
+    /// How many folders went.
+    pub folders: usize,
+    /// Folders that could not be removed, and why.
+    pub failed: Vec<super::Error>,
+}
+
+/// Removes the folders of owners that are gone: those under `root` that can be locked. A root that
+/// is not there has none.
+pub fn reclaim_stale(root: &Path) -> Result<Reclaimed> {
+    let mut done = Reclaimed::default();
+    let entries = match std::fs::read_dir(root) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(done),
+        other => other.doing("listing", root)?,
+    };
+    for entry in entries {
+        let name = entry.doing("listing", root)?.file_name();
+        if !is_live_name(&name.to_string_lossy()) {
+            continue;
+        }
+        let path = root.join(&name);
+        // Not ours to open, or gone already: not ours to remove.
+        let Ok(folder) = open(&path) else { continue };
+        if !try_lock_dir(&folder).doing("locking", &path)? || !is_at(&folder, &path) {
+            continue;
+        }
+        match fs::remove_tree(&path) {
+            Ok(removed) => {
+                done.folders += 1;
+                done.removed.bytes += removed.bytes;
+                done.removed.entries += removed.entries;
+            }
+            Err(e) => done.failed.push(e),
+        }
+    }
+    Ok(done)
+}
+
+/// `drover-<pid>-<n>`.
+fn is_live_name(name: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let parts = name.strip_prefix(LIVE).and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(pid, n)| digits(pid) && digits(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_folder_lives_as_long_as_its_guard() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dirs = BuildDirs::new(scratch.path());
+        let one = dirs.create().unwrap();
+        let two = dirs.create().unwrap();
+        let path = one.path().to_path_buf();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700);
+        std::fs::write(path.join("file"), "x").unwrap();
+        assert_eq!(reclaim_stale(scratch.path()).unwrap().folders, 0, "both are locked");
+        drop(one);
+        assert!(!path.exists() && two.path().exists());
+        assert_eq!(two.remove().unwrap().entries, 1);
+    }
+
+    #[test]
+    fn stale_ones_are_reclaimed_and_kept_ones_never() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dirs = BuildDirs::new(scratch.path());
+        let kept = dirs.create().unwrap();
+        std::fs::write(kept.path().join("file"), "x").unwrap();
+        let kept = kept.keep().unwrap();
+        dirs.create().unwrap().abandon();
+        for name in ["drover-x", "drover-1-2-3", "drover-1-", "other"] {
+            std::fs::create_dir(scratch.path().join(name)).unwrap();
+        }
+        std::fs::create_dir_all(scratch.path().join("drover-1-2/sub")).unwrap();
+        // A name of ours that is taken is passed over, not shared.
+        let next = format!("drover-{}-2", std::process::id());
+        std::fs::create_dir(scratch.path().join(&next)).unwrap();
+        assert!(dirs.create().unwrap().path().ends_with(next.replace("-2", "-3")));
+        let done = reclaim_stale(scratch.path()).unwrap();
+        assert_eq!((done.folders, done.removed.entries, done.failed.len()), (3, 4, 0));
+        assert!(kept.join("file").exists());
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 5);
+        assert_eq!(reclaim_stale(&scratch.path().join("no")).unwrap().folders, 0);
+    }
+}

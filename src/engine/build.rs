@@ -1,0 +1,301 @@
+//! One build from top to bottom, on its own thread.
+//!
+//! Each line of [`attempt`] is a step and each resource a value whose scope is its life. What takes
+//! long and nobody waits for (unlinking folders, compressing the log) comes after the last word, so
+//! neither a slot nor a lock is held by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::build_log::BuildLog;
+use super::builder::{self, Prepared};
+use super::check;
+use super::failures::failure;
+use super::graphs;
+use super::judge;
+use super::moments::Moments;
+use super::outputs::{self, Intake, Planned, Taken};
+use super::probe::read_derivation;
+use super::report::{Notice, Times};
+use super::settings::KeepFailed;
+use super::shared::{Record, Shared};
+use crate::base::Cancel;
+use crate::base::lock::{Deletion, PathLocks};
+use crate::base::tempdir::BuildDir;
+use crate::format::options::DerivationOptions;
+use crate::format::{Derivation, StorePath};
+use crate::machine::Failure;
+use crate::machine::vocab::{GoalId, Input, Mode, Outputs};
+use crate::store::registrar::{Build, Verdict};
+
+/// What a build job is to do.
+pub(super) struct Task<'a> {
+    pub shared: &'a Shared,
+    pub goal: GoalId,
+    pub drv: &'a StorePath,
+    pub mode: Mode,
+    pub outputs: &'a Outputs,
+    pub moments: &'a Moments,
+    pub cancel: &'a Cancel,
+}
+
+/// What is left to do after the last word.
+#[derive(Default)]
+struct Leftovers<'a> {
+    paths: Vec<PathBuf>,
+    dir: Option<BuildDir>,
+    log: Option<BuildLog<'a>>,
+    started: Option<Started>,
+}
+
+/// When the builder was started, by both clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Started {
+    wall: SystemTime,
+    steady: Instant,
+}
+
+/// A build that is under way: its derivation and what its outputs are to be.
+pub(super) struct Work<'a> {
+    pub task: &'a Task<'a>,
+    pub drv: Derivation,
+    pub options: DerivationOptions,
+    pub planned: Vec<Planned>,
+    pub inputs: BTreeSet<StorePath>,
+}
+
+/// Builds, tells every moment, and cleans up.
+pub(super) fn run(task: &Task<'_>) {
+    let mut left = Leftovers::default();
+    let result = attempt(task, &mut left);
+    let failed = result.as_ref().err().cloned();
+    let record = left.record(task, result.is_ok());
+    if let Some(record) = record {
+        task.shared.books.records.lock().insert(task.drv.clone(), record);
+    }
+    task.moments.say(result.unwrap_or_else(Input::Failed));
+    left.tidy(task, failed.as_ref());
+}
+
+fn attempt<'a>(task: &'a Task<'a>, left: &mut Leftovers<'a>) -> Result<Input, Failure> {
+    let shared = task.shared;
+    let drv = read_derivation(shared, task.drv)?;
+    let locks = match lock_outputs(shared, &drv)? {
+        Ok(locks) => locks,
+        Err(busy) => return Ok(Input::LockBusy(busy)),
+    };
+    let planned = outputs::plan(shared, task.drv, &drv)?;
+    if task.mode == Mode::Normal && all_valid(task.outputs, &planned) {
+        return Ok(Input::AlreadyValid);
+    }
+    let result = build(task, drv, planned, left);
+    let _ = locks.release(Deletion::Delete);
+    result.map(|()| Input::Registered)
+}
+
+/// All locks or the path of one that another process holds.
+fn lock_outputs(
+    shared: &Shared,
+    drv: &Derivation,
+) -> Result<Result<PathLocks, StorePath>, Failure> {
+    let layout = shared.store.layout();
+    let paths: BTreeMap<PathBuf, &StorePath> = drv
+        .outputs
+        .keys()
+        .filter_map(|name| drv.output_path(name))
+        .map(|path| (layout.lock_file(path), path))
+        .collect();
+    let tried = PathLocks::try_acquire(paths.keys().cloned())
+        .map_err(|e| failure("locking the outputs", &e))?;
+    Ok(match tried {
+        Ok(locks) => Ok(locks),
+        Err(busy) => match paths.get(&busy) {
+            Some(path) => Err((*path).clone()),
+            None => {
+                let busy = busy.display();
+                return Err(Failure::Engine(format!("`{busy}` is busy, but is no lock of ours")));
+            }
+        },
+    })
+}
+
+fn all_valid(wanted: &Outputs, planned: &[Planned]) -> bool {
+    planned.iter().all(|output| !wanted.contains(&output.name) || output.registered.is_some())
+}
+
+fn build<'a>(
+    task: &'a Task<'a>,
+    drv: Derivation,
+    planned: Vec<Planned>,
+    left: &mut Leftovers<'a>,
+) -> Result<(), Failure> {
+    let shared = task.shared;
+    let options = DerivationOptions::from(&drv, shared.store_dir())
+        .map_err(|e| Failure::BadDerivation(super::failures::chain(&e)))?;
+    left.paths.extend(outputs::clear(shared, &planned)?);
+    let inputs = graphs::input_closure(shared, &drv)?;
+    let work = Work { task, drv, options, planned, inputs };
+    let result = run_and_register(&work, left);
+    if result.is_err() {
+        // Whatever the builder left at its outputs' places is nobody's, and the locks are still
+        // ours.
+        left.paths.extend(outputs::clear(shared, &work.planned)?);
+    }
+    result
+}
+
+fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(), Failure> {
+    let task = work.task;
+    let shared = task.shared;
+    let dir = shared.build_dirs.create().map_err(|e| failure("making a build folder", &e))?;
+    let dir = left.dir.insert(dir);
+    let prepared = builder::prepare(work, dir.path())?;
+    let log = left.log.insert(BuildLog::new(shared, task.drv));
+    left.started = Some(announce(work));
+    run_builder(work, &prepared, log)?;
+    let taken = {
+        let _inside = shared.ingest.enter();
+        stop_if_cancelled(task)?;
+        take_in(work)?
+    };
+    if task.mode == Mode::Check {
+        left.paths.extend(taken.values().map(|t| t.at.clone()));
+        left.paths.extend(scratch(work));
+        return check::compare(work, &taken, &mut left.paths);
+    }
+    left.paths.extend(scratch(work));
+    register(work, &taken)
+}
+
+fn announce(work: &Work<'_>) -> Started {
+    let task = work.task;
+    super::isolation::say_once(task.shared);
+    task.shared.tell(Notice::BuildStarted {
+        drv: task.drv.clone(),
+        name: work.drv.name.clone(),
+        outputs: work.planned.iter().map(|output| output.path.clone()).collect(),
+    });
+    Started { wall: SystemTime::now(), steady: Instant::now() }
+}
+
+fn run_builder(
+    work: &Work<'_>,
+    prepared: &Prepared,
+    log: &mut BuildLog<'_>,
+) -> Result<(), Failure> {
+    let task = work.task;
+    let result = builder::run(work, prepared, log);
+    // The slot is free whatever came of it.
+    task.moments.say(Input::Exited);
+    result
+}
+
+fn stop_if_cancelled(task: &Task<'_>) -> Result<(), Failure> {
+    if task.cancel.is_triggered() { Err(Failure::Cancelled) } else { Ok(()) }
+}
+
+fn take_in(work: &Work<'_>) -> Result<BTreeMap<String, Taken>, Failure> {
+    let task = work.task;
+    let intake = Intake {
+        shared: task.shared,
+        drv_path: task.drv,
+        options: &work.options,
+        planned: &work.planned,
+        inputs: &work.inputs,
+        mode: task.mode,
+    };
+    let taken = intake.take_all()?;
+    let made = outputs::made(&work.planned, &taken);
+    let closure = |roots: &BTreeSet<StorePath>| graphs::closure_sizes(task.shared, roots);
+    judge::judge(&work.options.outputs, &made, &closure)?;
+    Ok(taken)
+}
+
+/// Paths that the builder wrote instead of the final ones.
+fn scratch(work: &Work<'_>) -> Vec<PathBuf> {
+    let moved = work.planned.iter().filter(|output| output.written != output.path);
+    moved.map(|output| work.task.shared.real(&output.written)).collect()
+}
+
+fn register(work: &Work<'_>, taken: &BTreeMap<String, Taken>) -> Result<(), Failure> {
+    let task = work.task;
+    let shared = task.shared;
+    let made = outputs::made(&work.planned, taken);
+    let ordered = judge::in_order(&made)?;
+    let id = u64::from(task.goal.0);
+    let built_on = {
+        let uncommitted = shared.books.uncommitted.lock();
+        work.inputs.iter().filter_map(|path| uncommitted.get(path).copied()).collect()
+    };
+    let build = Build {
+        id,
+        registrations: outputs::registrations(&ordered, taken),
+        trees: taken.values().map(|t| t.tree.clone()).collect(),
+        built_on,
+    };
+    let paths: Vec<StorePath> = taken.values().map(|t| t.info.path.clone()).collect();
+    shared.books.uncommitted.lock().extend(paths.iter().map(|path| (path.clone(), id)));
+    let verdict = shared.books.await_verdict(id);
+    let submitted = shared.submit(build);
+    submitted.map_err(|e| failure("registering the outputs", &e))?;
+    task.moments.say(Input::Ingested);
+    let verdict = verdict.recv();
+    let mut uncommitted = shared.books.uncommitted.lock();
+    for path in &paths {
+        uncommitted.remove(path);
+    }
+    match verdict {
+        Ok(Verdict::Registered) => Ok(()),
+        Ok(Verdict::Rejected(error) | Verdict::Fatal(error)) => {
+            Err(failure("registering the outputs", &*error))
+        }
+        Err(_) => Err(Failure::Engine("registering the outputs: no verdict came".to_owned())),
+    }
+}
+
+impl Leftovers<'_> {
+    fn record(&mut self, task: &Task<'_>, registered: bool) -> Option<Record> {
+        let started = self.started?;
+        let seconds = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let duration = started.steady.elapsed();
+        let log = self.log.as_mut()?;
+        Some(Record {
+            times: Times {
+                start: seconds(started.wall),
+                stop: seconds(started.wall + duration),
+                duration,
+            },
+            log: Some(task.shared.store.layout().compressed_log_file(task.drv)),
+            last_lines: log.last_lines(),
+            registered,
+        })
+    }
+
+    fn tidy(self, task: &Task<'_>, failed: Option<&Failure>) {
+        let verdict = failed.map(|why| task.shared.words(why, task.drv));
+        let keep = task.shared.settings.keep_failed == KeepFailed::Keep
+            && failed.is_some_and(|why| *why != Failure::Cancelled);
+        if let Some(dir) = self.dir
+            && keep
+        {
+            keep_dir(task, dir);
+        }
+        if let Some(log) = self.log {
+            log.finish(verdict.as_deref());
+        }
+        for path in self.paths {
+            if let Err(why) = task.shared.remove(&path) {
+                task.shared.tell(Notice::Warning(task.shared.words(&why, task.drv)));
+            }
+        }
+    }
+}
+
+fn keep_dir(task: &Task<'_>, dir: BuildDir) {
+    let text = match dir.keep() {
+        Ok(path) => format!("keeping build directory '{}'", path.display()),
+        Err(error) => format!("cannot keep the build directory: {error}"),
+    };
+    task.shared.tell(Notice::Warning(text));
+}

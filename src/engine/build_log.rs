@@ -1,0 +1,97 @@
+//! The log of one build: into its file, its last lines into the summary, each line to whoever
+//! watches live.
+
+use std::path::PathBuf;
+
+use super::failures::chain;
+use super::report::Notice;
+use super::settings::{KeepLog, LiveLog};
+use super::shared::Shared;
+use crate::format::StorePath;
+use crate::sandbox::{Lines, LogSink, Tail};
+use crate::store::logs::{LogPolicy, LogWriter};
+
+/// Where a builder's output goes.
+pub(super) struct BuildLog<'s> {
+    shared: &'s Shared,
+    drv: &'s StorePath,
+    file: LogWriter,
+    lines: Lines,
+    tail: Tail,
+    /// Why the file could not be written; the build goes on without it.
+    trouble: Option<String>,
+    ends_in_line: LineEnd,
+}
+
+#[derive(PartialEq, Eq)]
+enum LineEnd {
+    Ended,
+    Open,
+}
+
+impl<'s> BuildLog<'s> {
+    pub(super) fn new(shared: &'s Shared, drv: &'s StorePath) -> Self {
+        let policy = match shared.settings.logs.keep {
+            KeepLog::Compressed => LogPolicy::Compressed,
+            KeepLog::Plain => LogPolicy::Plain,
+            KeepLog::No => LogPolicy::Dropped,
+        };
+        Self {
+            shared,
+            drv,
+            file: LogWriter::new(shared.store.layout(), drv, policy),
+            lines: Lines::default(),
+            tail: Tail::new(shared.settings.logs.lines),
+            trouble: None,
+            ends_in_line: LineEnd::Ended,
+        }
+    }
+
+    /// The last lines so far; a last line without end is among them.
+    pub(super) fn last_lines(&mut self) -> Vec<Vec<u8>> {
+        let tail = &mut self.tail;
+        let (shared, drv) = (self.shared, self.drv);
+        self.lines.finish(|line| each_line(shared, drv, tail, line));
+        self.tail.lines().map(<[u8]>::to_vec).collect()
+    }
+
+    /// Adds the engine's own verdict and puts the file where it stays.
+    pub(super) fn finish(mut self, verdict: Option<&str>) -> Option<PathBuf> {
+        if let Some(verdict) = verdict {
+            let start = if self.ends_in_line == LineEnd::Open { "\n" } else { "" };
+            self.write_file(format!("{start}drover: {verdict}\n").as_bytes());
+        }
+        if self.trouble.is_none() {
+            match self.file.finish() {
+                Ok(path) => return path,
+                Err(error) => self.trouble = Some(chain(&error)),
+            }
+        }
+        let why = self.trouble.unwrap_or_default();
+        let text = format!("the log of `{}` is not complete: {why}", self.drv);
+        self.shared.tell(Notice::Warning(text));
+        None
+    }
+
+    fn write_file(&mut self, bytes: &[u8]) {
+        if self.trouble.is_none() {
+            self.trouble = self.file.write(bytes).err().map(|error| chain(&error));
+        }
+    }
+}
+
+impl LogSink for BuildLog<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.write_file(bytes);
+        self.ends_in_line = if bytes.ends_with(b"\n") { LineEnd::Ended } else { LineEnd::Open };
+        let (shared, drv, tail) = (self.shared, self.drv, &mut self.tail);
+        self.lines.push(bytes, |line| each_line(shared, drv, tail, line));
+    }
+}
+
+fn each_line(shared: &Shared, drv: &StorePath, tail: &mut Tail, line: &[u8]) {
+    tail.push(line);
+    if shared.settings.logs.live == LiveLog::Shown {
+        shared.tell(Notice::LogLine { drv: drv.clone(), line: line.to_vec() });
+    }
+}

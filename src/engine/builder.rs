@@ -1,0 +1,181 @@
+//! Runs a derivation's builder: what it gets, how it is started, how it ended.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use bstr::{BString, ByteSlice};
+
+use super::build::Work;
+use super::build_log::BuildLog;
+use super::environment::{Environment, Given, Structured, environment};
+use super::failures::failure;
+use super::{graphs, outputs};
+use crate::base::fs::room;
+use crate::format::structured_attrs;
+use crate::machine::Failure;
+use crate::sandbox::{self, Ended, Limits, Personality, SandboxError, SpawnPlan};
+
+/// Below this much room a failure of a builder is put down to the disk (semantics A45).
+const SCARCE: u64 = 8 << 20;
+/// What `HOME` points at: must not exist, or builders would find a home there (semantics D5).
+const HOMELESS: &str = "/homeless-shelter";
+
+/// A builder ready to start.
+pub(super) struct Prepared {
+    plan: SpawnPlan,
+}
+
+/// Writes the builder's files into `dir` and decides how it is started.
+pub(super) fn prepare(work: &Work<'_>, dir: &Path) -> Result<Prepared, Failure> {
+    check_host(work)?;
+    let made = builder_environment(work, dir)?;
+    for (name, contents) in &made.files {
+        let file = dir.join(name);
+        write_new(&file, contents).map_err(|e| failure(&format!("writing `{name}`"), &e))?;
+    }
+    let settings = &work.task.shared.settings;
+    let mut plan = match work.drv.builder.strip_prefix(b"builtin:".as_slice()) {
+        Some(builtin) => {
+            let mut plan = SpawnPlan::new(&settings.places.own_program, dir);
+            plan.argv = vec!["drover".into(), "__builtin".into(), builtin.into()];
+            plan
+        }
+        None => plain_plan(work, dir, &made),
+    };
+    plan.env = made.vars;
+    let system = work.drv.platform.to_str_lossy();
+    plan.personality = Personality::of(&system, &settings.platforms.system);
+    Ok(Prepared { plan })
+}
+
+fn plain_plan(work: &Work<'_>, dir: &Path, made: &Environment) -> SpawnPlan {
+    let builder = outputs::input_rewrites(work.task.shared, &work.planned).apply(&work.drv.builder);
+    let mut plan = SpawnPlan::new(builder.to_path_lossy().into_owned(), dir);
+    let base = builder.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    plan.argv = vec![base.into()];
+    plan.argv.extend(made.args.iter().cloned());
+    plan
+}
+
+fn write_new(file: &Path, contents: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    std::fs::File::create_new(file)?.write_all(contents)
+}
+
+fn check_host(work: &Work<'_>) -> Result<(), Failure> {
+    if std::fs::symlink_metadata(HOMELESS).is_ok() {
+        return Err(Failure::Engine(format!(
+            "home directory '{HOMELESS}' exists; please remove it to assure purity of builds \
+             without sandboxing"
+        )));
+    }
+    let allowed = &work.task.shared.settings.places.allowed_host_paths;
+    let outside = work.options.host_paths.iter().find(|path| {
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        !allowed.iter().any(|folder| path.starts_with(folder))
+    });
+    match outside {
+        None => Ok(()),
+        Some(path) => Err(Failure::BadDerivation(format!(
+            "asks for the host path '{path}', which is not in setting `allowed-host-paths`"
+        ))),
+    }
+}
+
+fn builder_environment(work: &Work<'_>, dir: &Path) -> Result<Environment, Failure> {
+    let shared = work.task.shared;
+    let exports = &work.options.exports;
+    let structured = structured(work)?;
+    let graphs = match structured {
+        Some(_) => graphs::build_graph_files(shared, exports)?,
+        None => graphs::exported_files(shared, exports, &work.inputs)?,
+    };
+    let mut made = environment(&Given {
+        drv: &work.drv,
+        store_dir: shared.store_dir(),
+        build_dir: dir.as_os_str().as_bytes().as_bstr(),
+        cores: shared.settings.schedule.cores,
+        pass_as_file: &work.options.pass_as_file,
+        structured,
+        impure: impure(work),
+        rewrites: &outputs::input_rewrites(shared, &work.planned),
+    });
+    made.files.extend(graphs.into_iter().map(|(name, text)| (name, text.into())));
+    Ok(made)
+}
+
+fn structured(work: &Work<'_>) -> Result<Option<Structured>, Failure> {
+    let shared = work.task.shared;
+    let attrs = structured_attrs::parse(&work.drv)
+        .map_err(|error| Failure::BadDerivation(error.to_string()))?;
+    let Some(attrs) = attrs else { return Ok(None) };
+    let print = |output: &outputs::Planned| {
+        (output.name.clone(), shared.store_dir().print(&output.written))
+    };
+    let written: BTreeMap<String, String> = work.planned.iter().map(print).collect();
+    let graphs = graphs::exported_json(shared, &work.options.exports, &work.inputs)?;
+    let attrs = structured_attrs::for_builder(attrs, &written, graphs);
+    Ok(Some(Structured {
+        json: structured_attrs::json_text(&attrs).into(),
+        shell: structured_attrs::shell_text(&attrs).into(),
+    }))
+}
+
+/// `impureEnvVars` of a fixed derivation; one that is not set is empty (semantics C7).
+fn impure(work: &Work<'_>) -> BTreeMap<BString, BString> {
+    let known = &work.task.shared.settings.impure_env;
+    let value = |name: &BString| (name.clone(), known.get(name).cloned().unwrap_or_default());
+    work.options.impure_env_vars.iter().map(value).collect()
+}
+
+/// Runs the builder to its end.
+pub(super) fn run(
+    work: &Work<'_>,
+    prepared: &Prepared,
+    log: &mut BuildLog<'_>,
+) -> Result<(), Failure> {
+    let set = work.task.shared.settings.limits;
+    let limits =
+        Limits { timeout: set.timeout, max_silent: set.max_silent, max_log_size: set.max_log_size };
+    let exit =
+        sandbox::run(&prepared.plan, &limits, log, work.task.cancel).map_err(cannot_start)?;
+    let seconds = |limit: Option<std::time::Duration>| limit.map_or(0, |l| l.as_secs());
+    match exit.ended {
+        Ended::Exited(0) => Ok(()),
+        Ended::Exited(code) => Err(disk_or(work, Failure::ExitCode(code))),
+        Ended::Signalled(signal) => Err(disk_or(work, Failure::Signal(signal))),
+        Ended::TimedOut => Err(Failure::Timeout { limit: seconds(set.timeout) }),
+        Ended::Silent => Err(Failure::Silence { limit: seconds(set.max_silent) }),
+        Ended::LogLimit => Err(Failure::LogLimit { limit: set.max_log_size.unwrap_or(0) }),
+        Ended::Cancelled => Err(Failure::Cancelled),
+    }
+}
+
+fn cannot_start(error: SandboxError) -> Failure {
+    match error {
+        SandboxError::Setup { step, cause } => {
+            Failure::CannotStart { step, cause: cause.to_string() }
+        }
+        other => failure("running the builder", &other),
+    }
+}
+
+/// `why`, unless a disk is full: then that is why.
+fn disk_or(work: &Work<'_>, why: Failure) -> Failure {
+    let shared = work.task.shared;
+    let places = [&shared.store.layout().real_store_dir, &shared.settings.places.build_dir];
+    let scarce = |place: &&&std::path::PathBuf| {
+        room(place).is_ok_and(|room| room.bytes < SCARCE || room.inodes == 0)
+    };
+    match places.iter().find(scarce) {
+        None => why,
+        Some(place) => Failure::NoSpace {
+            place: format!(
+                "the builder failed, and `{}` has no space left (less than {} MiB)",
+                place.display(),
+                SCARCE >> 20
+            ),
+        },
+    }
+}

@@ -1,0 +1,74 @@
+//! Our own errors as reasons for a goal: full disks are told apart from everything else, since
+//! they are nobody's fault and go away.
+
+use std::error::Error;
+use std::io;
+
+use crate::machine::Failure;
+use crate::store::StoreError;
+
+/// An error and its causes, outermost first, joined by colons.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        // Some errors print their source themselves.
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The reason that `error` is for a goal; `place` says what was being written or read.
+pub(super) fn failure(place: &str, error: &(dyn Error + 'static)) -> Failure {
+    if is_no_space(error) {
+        return Failure::NoSpace { place: format!("{place}: {}", chain(error)) };
+    }
+    Failure::Engine(format!("{place}: {}", chain(error)))
+}
+
+/// Whether a full disk or an exceeded quota is behind `error`.
+pub(super) fn is_no_space(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<StoreError>().is_some_and(StoreError::is_no_space) {
+            return true;
+        }
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        let errno = error.downcast_ref::<rustix::io::Errno>();
+        if matches!(errno, Some(&rustix::io::Errno::NOSPC | &rustix::io::Errno::DQUOT)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("writing the thing")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_full_disk_is_found_behind_other_errors() {
+        let full = Outer(io::Error::from_raw_os_error(libc::ENOSPC));
+        assert!(matches!(failure("x", &full), Failure::NoSpace { .. }));
+        let other = Outer(io::Error::from_raw_os_error(libc::EACCES));
+        assert_eq!(
+            failure("making an output", &other),
+            Failure::Engine(
+                "making an output: writing the thing: Permission denied (os error 13)".into()
+            )
+        );
+    }
+}

@@ -1,1 +1,0 @@
-//! NAR archives: strict reading and writing.

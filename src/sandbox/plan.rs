@@ -1,0 +1,96 @@
+//! What is to be run: every decision made, nothing left to look up. Plain data; knows neither
+//! derivations nor the machine it will run on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bstr::BString;
+
+/// One process, fully decided (semantics C13-C23). stdin is `/dev/null`, stdout and stderr are the
+/// log, every other descriptor is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnPlan {
+    /// The file to execute, as the builder sees it; used as it is, no search along a path.
+    pub program: PathBuf,
+    /// All arguments, the zeroth included.
+    pub argv: Vec<BString>,
+    /// The complete environment.
+    pub env: BTreeMap<BString, BString>,
+    /// Working folder, as the builder sees it.
+    pub cwd: PathBuf,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Limit of open files (soft, hard); `None` leaves what the keeper has.
+    pub open_files: Option<(u64, u64)>,
+    /// What machine the process believes to be on.
+    pub personality: Personality,
+}
+
+/// The personality of the process (semantics C20). Addresses are never randomised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Personality {
+    /// That of this machine.
+    #[default]
+    Native,
+    /// `uname` says a 32-bit machine: i686-linux on x86_64, the 32-bit ARMs on aarch64.
+    Linux32,
+}
+
+impl Personality {
+    /// What a derivation of `system` needs on a `host` (both as in `x86_64-linux`).
+    pub fn of(system: &str, host: &str) -> Personality {
+        let arm32 = ["armv5tel-linux", "armv6l-linux", "armv7l-linux"].contains(&system);
+        match (system, host) {
+            ("i686-linux", "x86_64-linux") => Personality::Linux32,
+            (_, "aarch64-linux") if arm32 => Personality::Linux32,
+            _ => Personality::Native,
+        }
+    }
+}
+
+impl SpawnPlan {
+    /// A plan with the defaults of a build: umask 0022, the caller's original limit of open files.
+    pub fn new(program: impl Into<PathBuf>, cwd: impl Into<PathBuf>) -> SpawnPlan {
+        SpawnPlan {
+            program: program.into(),
+            argv: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: cwd.into(),
+            umask: 0o022,
+            open_files: crate::base::process::original_open_files(),
+            personality: Personality::Native,
+        }
+    }
+}
+
+/// When a process is ended for us (semantics H1, H2, H6). `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Wall clock from the start.
+    pub timeout: Option<Duration>,
+    /// Time without any output of the process.
+    pub max_silent: Option<Duration>,
+    /// Bytes of log.
+    pub max_log_size: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn personality_by_system() {
+        let table = [
+            ("i686-linux", "x86_64-linux", Personality::Linux32),
+            ("x86_64-linux", "x86_64-linux", Personality::Native),
+            ("armv7l-linux", "aarch64-linux", Personality::Linux32),
+            ("armv7l-linux", "x86_64-linux", Personality::Native),
+            ("i686-linux", "i686-linux", Personality::Native),
+            ("builtin", "x86_64-linux", Personality::Native),
+        ];
+        for (system, host, want) in table {
+            assert_eq!(Personality::of(system, host), want, "{system} on {host}");
+        }
+    }
+}

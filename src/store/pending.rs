@@ -1,0 +1,170 @@
+//! What is ingested and not yet committed, and the view of both that the engine reads.
+//!
+//! Invariant: a path that was inserted is seen by every later read until it is removed, and it is
+//! removed only after its row is committed (or refused). So a view looks here *first* and at the
+//! database *then*: the other order would miss a path that moves in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::db::{Db, Direction};
+use super::error::StoreError;
+use crate::format::{StorePath, ValidPathInfo};
+
+/// Pending paths as they were at one moment.
+pub type Snapshot = Arc<BTreeMap<StorePath, Arc<ValidPathInfo>>>;
+
+/// The paths between ingest and commit.
+#[derive(Debug, Default)]
+pub struct Pending {
+    infos: Mutex<Snapshot>,
+}
+
+impl Pending {
+    /// Adds paths whose contents are in place.
+    pub fn insert<'i>(&self, infos: impl IntoIterator<Item = &'i ValidPathInfo>) {
+        let mut guard = self.infos.lock();
+        let map = Arc::make_mut(&mut guard);
+        map.extend(infos.into_iter().map(|i| (i.path.clone(), Arc::new(i.clone()))));
+    }
+
+    /// Takes paths out: committed or refused.
+    pub fn remove<'p>(&self, paths: impl IntoIterator<Item = &'p StorePath>) {
+        let mut guard = self.infos.lock();
+        let map = Arc::make_mut(&mut guard);
+        for path in paths {
+            map.remove(path);
+        }
+    }
+
+    /// The pending paths now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Arc::clone(&self.infos.lock())
+    }
+}
+
+/// The store as the engine sees it: committed and pending paths.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'s> {
+    db: &'s Db,
+    pending: &'s Pending,
+}
+
+impl<'s> View<'s> {
+    /// A view of both.
+    #[must_use]
+    pub fn new(db: &'s Db, pending: &'s Pending) -> Self {
+        Self { db, pending }
+    }
+
+    /// Those of `paths` that are valid.
+    ///
+    /// # Errors
+    /// As [`Db::valid`].
+    pub fn valid<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p StorePath>,
+    ) -> Result<BTreeSet<StorePath>, StoreError> {
+        let pending = self.pending.snapshot();
+        let (mut found, mut rest) = (BTreeSet::new(), Vec::new());
+        for path in paths {
+            if pending.contains_key(path) {
+                found.insert(path.clone());
+            } else {
+                rest.push(path);
+            }
+        }
+        if !rest.is_empty() {
+            found.append(&mut self.db.valid(rest)?);
+        }
+        Ok(found)
+    }
+
+    /// What is known of those of `paths` that are valid.
+    ///
+    /// # Errors
+    /// As [`Db::infos`].
+    pub fn infos<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p StorePath>,
+    ) -> Result<BTreeMap<StorePath, ValidPathInfo>, StoreError> {
+        let pending = self.pending.snapshot();
+        let (mut found, mut rest) = (BTreeMap::new(), Vec::new());
+        for path in paths {
+            match pending.get(path) {
+                Some(info) => {
+                    found.insert(path.clone(), ValidPathInfo::clone(info));
+                }
+                None => rest.push(path),
+            }
+        }
+        if !rest.is_empty() {
+            found.append(&mut self.db.infos(rest)?);
+        }
+        Ok(found)
+    }
+
+    /// All that `paths` reach in `direction`, the valid ones of `paths` themselves included.
+    ///
+    /// # Errors
+    /// As [`Db::closure`].
+    pub fn closure<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p StorePath>,
+        direction: Direction,
+    ) -> Result<BTreeSet<StorePath>, StoreError> {
+        let pending = self.pending.snapshot();
+        match direction {
+            Direction::References => self.references_closure(paths, &pending),
+            Direction::Referrers => self.referrers_closure(paths, &pending),
+        }
+    }
+
+    /// Pending paths refer to pending and committed ones; committed ones only to committed ones.
+    fn references_closure<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p StorePath>,
+        pending: &Snapshot,
+    ) -> Result<BTreeSet<StorePath>, StoreError> {
+        let mut stack: Vec<StorePath> = paths.into_iter().cloned().collect();
+        let (mut found, mut committed) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(path) = stack.pop() {
+            let Some(info) = pending.get(&path) else {
+                committed.insert(path);
+                continue;
+            };
+            if found.insert(path) {
+                stack.extend(info.references.iter().cloned());
+            }
+        }
+        if !committed.is_empty() {
+            found.append(&mut self.db.closure(&committed, Direction::References)?);
+        }
+        Ok(found)
+    }
+
+    fn referrers_closure<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p StorePath>,
+        pending: &Snapshot,
+    ) -> Result<BTreeSet<StorePath>, StoreError> {
+        let start: BTreeSet<StorePath> = paths.into_iter().cloned().collect();
+        let mut found = self.db.closure(&start, Direction::Referrers)?;
+        found.extend(start.into_iter().filter(|path| pending.contains_key(path)));
+        loop {
+            let reaches = |info: &ValidPathInfo| info.references.iter().any(|r| found.contains(r));
+            let more: Vec<StorePath> = pending
+                .values()
+                .filter(|info| !found.contains(&info.path) && reaches(info))
+                .map(|info| info.path.clone())
+                .collect();
+            if more.is_empty() {
+                return Ok(found);
+            }
+            found.extend(more);
+        }
+    }
+}
