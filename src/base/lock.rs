@@ -135,6 +135,7 @@ impl Drop for FileLock {
 #[derive(Debug)]
 pub struct Lockable {
     file: File,
+    path: PathBuf,
 }
 
 /// A lock held on a [`Lockable`]; dropping it unlocks.
@@ -147,15 +148,17 @@ impl Lockable {
     /// # Errors
     /// [`LockError::Open`].
     pub fn open(path: &Path) -> Result<Self, LockError> {
-        Ok(Self { file: open_lock_file(path)? })
+        Ok(Self { file: open_lock_file(path)?, path: path.into() })
     }
 
     /// Takes the lock if nobody is in the way.
     ///
     /// # Errors
-    /// The system's word where locks cannot be had at all.
-    pub fn try_lock(&self, mode: Mode) -> io::Result<Option<Held<'_>>> {
-        Ok(try_flock(&self.file, mode)?.then_some(Held(&self.file)))
+    /// [`LockError::Lock`] where locks cannot be had at all.
+    pub fn try_lock(&self, mode: Mode) -> Result<Option<Held<'_>>, LockError> {
+        let tried = try_flock(&self.file, mode);
+        let fail = |source| LockError::Lock { path: self.path.clone(), source };
+        Ok(tried.map_err(fail)?.then_some(Held(&self.file)))
     }
 }
 

@@ -83,10 +83,7 @@ impl TempRoots {
         }
         let full: Vec<String> = new.iter().map(|path| print(path)).collect();
         loop {
-            let gc_lock = self
-                .gc_lock
-                .try_lock(Mode::Shared)
-                .map_err(StoreError::io("locking for a root", &self.gc_socket))?;
+            let gc_lock = self.gc_lock.try_lock(Mode::Shared)?;
             // Written before the lock is let go: a collector that starts now will read it.
             let safe = gc_lock.is_some()
                 || matches!(self.tell(&mut state.collector, &full)?, Talk::Acknowledged);

@@ -35,6 +35,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const WAL_AUTOCHECKPOINT: u32 = 40_000;
 /// Truncates the log when the last connection closes; Nix's figure, 2^40 bytes.
 const JOURNAL_SIZE_LIMIT: i64 = 1 << 40;
+/// KiB of pages that the writer may hold: a transaction of thousands of rows in SQLite's own 2 MiB
+/// writes the same pages many times over.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// Prepared statements that a connection keeps.
 const STATEMENT_CACHE: usize = 32;
 
@@ -160,6 +163,7 @@ impl Db {
                 connection.pragma_update(None, "journal_mode", wanted)?;
             }
             connection.pragma_update(None, "foreign_keys", 1)?;
+            connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
             // FULL: a commit is on disk when it returns. NORMAL: as Nix, the last may be lost.
             let synchronous = match self.options.durability {
                 Durability::Durable => "full",
