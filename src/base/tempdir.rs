@@ -103,7 +103,12 @@ impl BuildDir {
                 Err(Errno::EXIST) => {}
                 other => {
                     other.doing("keeping the build folder", &self.path)?;
-                    self.lock = None;
+                    // Others may look at what failed, as with Nix (semantics F35).
+                    let readable = rustix::fs::Mode::from_raw_mode(0o755);
+                    let folder = self.lock.take();
+                    folder
+                        .map_or(Ok(()), |f| rustix::fs::fchmod(&f, readable))
+                        .doing("opening up", &kept)?;
                     return Ok(kept);
                 }
             }
@@ -211,6 +216,7 @@ mod tests {
         let kept = dirs.create().unwrap();
         std::fs::write(kept.path().join("file"), "x").unwrap();
         let kept = kept.keep().unwrap();
+        assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o7777, 0o755);
         dirs.create().unwrap().abandon();
         for name in ["drover-x", "drover-1-2-3", "drover-1-", "other"] {
             std::fs::create_dir(scratch.path().join(name)).unwrap();

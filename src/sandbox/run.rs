@@ -320,3 +320,33 @@ fn usage(death: Death) -> Usage {
         max_rss: death.max_rss.saturating_mul(1024),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rest is in `tests/sandbox.rs`; this holds that unit tests of any floor can run a process,
+    /// the test program being its own nursery.
+    #[test]
+    fn a_process_runs_under_the_test_program() {
+        let mut plan = SpawnPlan::new("/bin/sh", "/");
+        plan.argv = vec!["sh".into(), "-c".into(), "echo hello; exit 3".into()];
+        let mut log = Vec::new();
+        let cancel = Cancel::new().unwrap();
+        let exit = run(&plan, &Limits::default(), &mut log, &cancel).unwrap();
+        assert_eq!((exit.ended, exit.family), (Ended::Exited(3), Family::Gone));
+        assert_eq!(log, b"hello\n");
+    }
+
+    #[test]
+    fn a_step_that_fails_reads_as_a_sentence() {
+        let plan = SpawnPlan::new("/no/such", "/");
+        let cancel = Cancel::new().unwrap();
+        let error = run(&plan, &Limits::default(), &mut Vec::new(), &cancel).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot set up the build environment: in step executing `/no/such`: \
+             No such file or directory (os error 2)"
+        );
+    }
+}
