@@ -133,6 +133,7 @@ fn needs(failed: usize, absent: usize) -> Input {
     Input::Needs { failed, absent }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn early_rows() -> Vec<Row> {
     use State::*;
     let fresh = || Derivation::new(path('0', "d.drv"), Mode::Normal, Outputs::All, Forced::No);
