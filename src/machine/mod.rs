@@ -341,3 +341,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -430,6 +430,12 @@ impl<'c> World<'c> {
                 return Err(format!("{users} users of {limit}, {} counted", shared.users.used()));
             }
         }
+        for open in &self.open {
+            let Open::Job(running) = open else { continue };
+            if !running.killed && self.machine.goals[running.goal.0 as usize].is_stopping() {
+                return Err(format!("{:?} has to end and nobody told its job", running.goal));
+            }
+        }
         if watchers > 1 {
             return Err("two wait for a user".into());
         }
@@ -729,10 +735,10 @@ fn make_drv(
     committed: &mut BTreeSet<StorePath>,
 ) -> Drv {
     // A few paths are shared: fixed outputs that several derivations make.
-    let main = if c.once_in(6) { path('s', c.pick(2), "x") } else { path('a', number, "x") };
+    let main = if c.once_in(5) { path('s', c.pick(2), "x") } else { path('a', number, "x") };
     let mut outputs: Vec<(Arc<str>, StorePath)> = vec![("out".into(), main)];
     if c.once_in(3) {
-        let dev = if c.once_in(8) { path('s', 2, "x") } else { path('b', number, "x") };
+        let dev = if c.once_in(3) { path('r', 0, "x") } else { path('b', number, "x") };
         outputs.insert(0, ("dev".into(), dev));
     }
     for (_, path) in &outputs {

@@ -278,3 +278,119 @@ fn done(outcome: Outcome) -> Next {
 fn fail_done(why: Failure) -> Next {
     (State::Done, fail(why).1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::vocab::Loaded;
+
+    fn path() -> StorePath {
+        StorePath::from_base_name(format!("{}-p", "1".repeat(32)).as_bytes()).unwrap()
+    }
+
+    fn goal(asked: u16, ready: Option<SourceId>) -> Substitution {
+        Substitution { next: asked, ready, ..Substitution::new(path(), Mode::Normal) }
+    }
+
+    fn word<T: std::fmt::Debug>(value: &T) -> String {
+        format!("{value:?}").split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+    }
+
+    fn failed() -> Input {
+        Input::Failed(Failure::ExitCode(1))
+    }
+
+    /// State, sources asked, input, next state, orders.
+    fn rows() -> Vec<(State, u16, Input, State, &'static str)> {
+        use State::*;
+        let has = |references| Input::Answered(Answer::Has { references });
+        let broken = || Input::Answered(Answer::Broken(Failure::ExitCode(2)));
+        let needs = |failed, absent| Input::Needs { failed, absent };
+        let busy = || Input::LockBusy(path());
+        vec![
+            (New, 0, Input::Start, Probing, "Ask"),
+            (Probing, 0, Input::Checked(vec![path()]), Claiming, "Claim"),
+            (Probing, 0, Input::Checked(vec![]), Asking, "Unclaim AskSource"),
+            (Probing, 2, Input::Checked(vec![]), Done, "Finish"),
+            (Asking, 1, has(vec![path()]), RefsWanted, "Need"),
+            (Asking, 1, Input::Answered(Answer::HasNot), Asking, "Unclaim AskSource"),
+            (Asking, 2, broken(), Done, "Finish"),
+            (RefsWanted, 1, needs(0, 0), Claiming, "Claim"),
+            (RefsWanted, 1, needs(0, 1), Done, "Finish"),
+            (Claiming, 1, Input::Claimed(Waited::Yes), Probing, "Ask"),
+            (Claiming, 1, Input::Claimed(Waited::No), SlotWanted, "WantSlot"),
+            (SlotWanted, 1, Input::Slot, Fetching, "Launch"),
+            (Fetching, 1, Input::Exited, Ingesting, "FreeSlot"),
+            (Fetching, 1, busy(), LockWanted, "FreeSlot Launch"),
+            (Fetching, 1, Input::AlreadyValid, Done, "Finish"),
+            (Fetching, 1, failed(), Asking, "FreeSlot Unclaim AskSource"),
+            (Fetching, 2, failed(), Done, "FreeSlot Finish"),
+            (Ingesting, 1, Input::Ingested, Registering, "Release"),
+            (Ingesting, 1, failed(), Asking, "Unclaim AskSource"),
+            (Registering, 1, Input::Registered, Done, "Finish"),
+            (Registering, 1, failed(), Done, "Finish"),
+            (LockWanted, 1, Input::LockFree, Probing, "Ask"),
+            (LockWanted, 1, failed(), Done, "Finish"),
+            (New, 0, Input::Stop, Done, "Finish"),
+            (Probing, 0, Input::Stop, Stopping, ""),
+            (Asking, 1, Input::Stop, Stopping, "Kill"),
+            (RefsWanted, 1, Input::Stop, Done, "Finish"),
+            (Claiming, 1, Input::Stop, Done, "Finish"),
+            (SlotWanted, 1, Input::Stop, Done, "Finish"),
+            (Fetching, 1, Input::Stop, Stopping, "Kill"),
+            (Ingesting, 1, Input::Stop, Stopping, "Kill"),
+            (Registering, 1, Input::Stop, Registering, ""),
+            (LockWanted, 1, Input::Stop, Stopping, "Kill"),
+            (Stopping, 1, Input::Exited, Stopping, "FreeSlot"),
+            (Stopping, 1, Input::Ingested, Stopping, ""),
+            (Stopping, 1, Input::Registered, Done, "Finish"),
+            (Stopping, 1, Input::Checked(vec![]), Done, "Finish"),
+            (Stopping, 1, broken(), Done, "Finish"),
+            (Stopping, 1, busy(), Done, "Finish"),
+            (Stopping, 1, Input::LockFree, Done, "Finish"),
+            (Stopping, 1, Input::AlreadyValid, Done, "Finish"),
+            (Stopping, 1, failed(), Done, "Finish"),
+        ]
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        let policy = Policy { sources: 2, ..Policy::default() };
+        for (state, asked, input, next, orders) in rows() {
+            let told = format!("{state:?} on {input:?}");
+            let (got, list) = goal(asked, None).step(state, input, &policy).unwrap();
+            let list: Vec<String> = list.iter().map(word).collect();
+            assert_eq!((got, list.join(" ").as_str()), (next, orders), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_had_it_and_failed_is_no_absence() {
+        let policy = Policy { sources: 1, ..Policy::default() };
+        let (_, orders) = goal(1, None).step(State::Fetching, failed(), &policy).unwrap();
+        let why = Outcome::Failed(Failure::ExitCode(1));
+        assert_eq!(orders.last(), Some(&Order::Finish(why)));
+        let nothing = Input::Answered(Answer::HasNot);
+        let (_, orders) = goal(1, None).step(State::Asking, nothing, &policy).unwrap();
+        assert_eq!(orders, [Order::Finish(Outcome::Absent)]);
+    }
+
+    #[test]
+    fn what_has_no_row_is_refused() {
+        let strays = [Input::UserFree, Input::AskAgain, Input::Loaded(Loaded::Missing)];
+        for (state, asked, ..) in rows() {
+            for stray in &strays {
+                let got = goal(asked, None).step(state, stray.clone(), &Policy::default());
+                assert_eq!(got.unwrap_err(), stray.clone().into(), "{state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn references_that_are_ready_are_not_asked_for_again() {
+        let ready = Some(SourceId(0));
+        let seen = Input::Checked(vec![]);
+        let (state, _) = goal(1, ready).step(State::Probing, seen, &Policy::default()).unwrap();
+        assert_eq!(state, State::Claiming);
+    }
+}

@@ -1,7 +1,6 @@
 //! The table in the module head, row by row, and that no state takes an input without a row.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::*;
 use crate::machine::vocab::{Here, Hook, Loaded, Locality, OutputFacts, Substitutes, Waited};
@@ -134,6 +133,7 @@ fn needs(failed: usize, absent: usize) -> Input {
     Input::Needs { failed, absent }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn early_rows() -> Vec<Row> {
     use State::*;
     let fresh = || Derivation::new(path('0', "d.drv"), Mode::Normal, Outputs::All, Forced::No);
@@ -468,7 +468,7 @@ fn late_wants_join_only_what_can_still_serve_them() {
         let over = matches!(state, State::Stopping | State::Done);
         assert_eq!(goal.can_join(state, &more, Forced::No), !over, "{state:?}");
         assert_eq!(goal.can_join(state, &more, Forced::Yes), before_building, "{state:?}");
-        assert!(!goal.can_join(state, &none, Forced::No) || state < State::Claiming, "{state:?}");
+        assert!(!goal.can_join(state, &none, Forced::No), "{state:?}");
     }
 }
 
@@ -478,6 +478,4 @@ fn a_hook_is_told_whether_this_host_could() {
     let (_, orders) = ready().step(State::Postponed, Input::AskAgain, &policy).unwrap();
     let Some(Order::Launch(Job::Hook { local_slot, .. })) = orders.first() else { panic!() };
     assert_eq!(*local_slot, LocalSlot::Taken);
-    let names: Vec<Arc<str>> = facts().outputs.into_iter().map(|output| output.name).collect();
-    assert_eq!(names.len(), 2);
 }
