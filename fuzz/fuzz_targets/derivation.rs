@@ -10,10 +10,7 @@ fuzz_target!(|data: &[u8]| {
     // The JSON form first: the same corpus may hold either.
     if let Ok(drv) = derivation_json::parse(data, &dir) {
         let text = aterm::print(&drv, &dir);
-        // A platform with a quote or backslash cannot be read back, from Nix either.
-        if let Ok(again) = aterm::parse(&drv.name, &text, &dir) {
-            assert_eq!(again, drv);
-        }
+        assert_eq!(aterm::parse(&drv.name, &text, &dir).as_ref(), Ok(&drv));
     }
     // The name is part of fixed paths: it stands before the first line end.
     let end = data.iter().position(|&b| b == b'\n').unwrap_or(0);

@@ -25,7 +25,7 @@ pub const MAX_DEPTH: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("derivation `{name}` is malformed at byte {offset}: {kind}")]
 pub struct AtermError {
-    /// Name of the derivation as given to [`parse`].
+    /// Name of the derivation as given to [`parse()`].
     pub name: String,
     /// Where it stopped being one.
     pub offset: usize,

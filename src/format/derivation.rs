@@ -235,6 +235,13 @@ impl Derivation {
         self.builder.starts_with(b"builtin:")
     }
 
+    /// Whether the platform can be written: it is printed without escapes, so a quote or backslash
+    /// in it would make other fields of what is read back.
+    #[must_use]
+    pub fn platform_is_plain(&self) -> bool {
+        memchr::memchr2(b'"', b'\\', &self.platform).is_none()
+    }
+
     /// Why a derivation of this kind cannot be built, if it cannot.
     #[must_use]
     pub fn unsupported_reason(&self) -> Option<String> {

@@ -170,7 +170,11 @@ pub fn from_json(json: &Value, dir: &StoreDir) -> Result<Derivation> {
     let mut input_drvs = BTreeMap::new();
     for (path, node) in object(get(inputs, "drvs", "inputs.")?, "inputs.drvs")? {
         let place = format!("inputs.drvs.{path}");
-        input_drvs.insert(store_path(path, &place)?, read_node(node, &place, 0)?);
+        let input = store_path(path, &place)?;
+        if !input.is_derivation() {
+            return Err(wrong(&place, "the path of a derivation"));
+        }
+        input_drvs.insert(input, read_node(node, &place, 0)?);
     }
     let args = strings(get(json, "args", "")?, "args")?;
     let drv = Derivation {
@@ -184,6 +188,9 @@ pub fn from_json(json: &Value, dir: &StoreDir) -> Result<Derivation> {
         name,
     };
     drv.check_outputs()?;
+    if !drv.platform_is_plain() {
+        return Err(wrong("system", "a string without quotes and backslashes"));
+    }
     Ok(drv)
 }
 

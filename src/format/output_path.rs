@@ -38,6 +38,9 @@ pub enum OutputPathError {
         /// The rule that is broken.
         cause: super::derivation::OutputsError,
     },
+    /// A platform that cannot be written.
+    #[error("derivation `{0}` has a platform with a quote or backslash in it")]
+    Platform(String),
     /// An input derivation could not be read.
     #[error("cannot read input derivation `{path}`: {cause}")]
     Load {

@@ -63,6 +63,13 @@ fn missing_and_wrong_values_name_their_place() {
     assert_eq!(error.to_string(), "derivation JSON: `env.x` must be a string");
     let error = changed("multi", |json| json["inputs"]["srcs"] = json!(["/etc/passwd"]));
     assert!(matches!(error, DerivationJsonError::Path { .. }));
+    let error = changed("multi", |json| json["system"] = "a\",\"/evil".into());
+    assert!(error.to_string().contains("`system`"), "{error}");
+    let error = changed("uses-multi", |json| {
+        let node = json!({"outputs": ["out"], "dynamicOutputs": {}});
+        json["inputs"]["drvs"]["00000000000000000000000000000000-a"] = node;
+    });
+    assert!(error.to_string().contains("the path of a derivation"), "{error}");
     assert!(matches!(
         changed("multi", |json| json["version"] = 3.into()),
         DerivationJsonError::Version(_)

@@ -87,6 +87,9 @@ fn check(
 ) -> Result<(), OutputPathError> {
     drv.check_outputs()
         .map_err(|cause| OutputPathError::Outputs { name: drv.name.clone(), cause })?;
+    if !drv.platform_is_plain() {
+        return Err(OutputPathError::Platform(label.to_owned()));
+    }
     let mut modulo = None;
     for (output, value) in &drv.outputs {
         let (found, expected) = match value {

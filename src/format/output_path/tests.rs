@@ -93,6 +93,8 @@ fn wrong_paths_variables_and_names_are_found() {
     assert!(matches!(fixed, Err(OutputPathError::Variable { .. })));
     let renamed = check("flat-sha1", &|drv| drv.name = "other".into());
     assert!(matches!(renamed, Err(OutputPathError::NameMismatch { .. })));
+    let platform = check("multi", &|drv| drv.platform = "a\"".into());
+    assert!(matches!(platform, Err(OutputPathError::Platform(_))));
     let deferred = check("multi", &|drv| {
         drv.outputs.values_mut().for_each(|o| *o = DerivationOutput::Deferred);
     });
