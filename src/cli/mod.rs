@@ -4,18 +4,31 @@
 //! Results go to standard output through `output`, everything else to standard error through
 //! `console`. It knows exit codes; what a build is it does not know.
 
+pub mod add;
 pub mod args;
 pub mod completions;
 pub mod config;
 pub mod config_files;
 pub mod config_show;
 pub mod config_store;
+pub mod derivation;
+pub mod derivation_read;
+pub mod dump_db;
 pub mod environment;
 pub mod exit_code;
 pub mod hash_file;
+pub mod hash_path;
+pub mod instantiate;
+pub mod log;
 pub mod man;
+pub mod nar;
+pub mod nar_ls;
 pub mod output;
+pub mod path_info;
 pub mod platform;
+pub mod query;
+pub mod query_tree;
+pub mod register;
 pub mod sanitise;
 pub mod settings;
 pub mod store;
@@ -79,6 +92,8 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Completions(args) => completions::run(args)?,
         Command::Man => man::run()?,
         Command::Hash(HashCommand::File(args)) => hash_file::run(args)?,
+        Command::Hash(HashCommand::Path(args)) => hash_path::run(args)?,
+        Command::Nar(command) => nar::run(command)?,
         command => return with_config(cli, command),
     }
     Ok(ExitCode::SUCCESS)
@@ -89,7 +104,7 @@ fn with_config(cli: &Cli, command: &Command) -> Result<ExitCode, CliError> {
     if !cli.global.quiet {
         config.warnings().iter().for_each(|warning| complain(&format!("warning: {warning}")));
     }
-    let missing = match command {
+    let done = match command {
         Command::Config(ConfigCommand::Show { json, name }) => {
             let form = match (json, cli.global.verbose) {
                 (true, _) => config_show::Form::Json,
@@ -99,19 +114,18 @@ fn with_config(cli: &Cli, command: &Command) -> Result<ExitCode, CliError> {
             config_show::run(&config, name.as_deref(), form)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Build(_) => "build",
-        Command::Add(_) => "add",
-        Command::Derivation(_) => "derivation",
-        Command::Query(_) => "query",
-        Command::PathInfo(_) => "path-info",
-        Command::Log(_) => "log",
-        Command::Register(_) => "register",
-        Command::DumpDb(_) => "dump-db",
-        Command::Nar(_) => "nar",
-        Command::Hash(_) => "hash path",
-        Command::Completions(_) | Command::Man => "help",
+        Command::Build(_) => return Err(CliError::NotJoined("build")),
+        Command::Add(args) => add::run(&config, args),
+        Command::Derivation(command) => derivation::run(&config, command),
+        Command::Query(args) => query::run(&config, args),
+        Command::PathInfo(args) => path_info::run(&config, args),
+        Command::Log(args) => log::run(&config, args),
+        Command::Register(args) => register::run(&config, args),
+        Command::DumpDb(args) => dump_db::run(&config, args),
+        // These need no configuration: `run` has done them.
+        Command::Nar(_) | Command::Hash(_) | Command::Completions(_) | Command::Man => Ok(()),
     };
-    Err(CliError::NotJoined(missing))
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Says something on standard error; that nobody hears it is no error.
