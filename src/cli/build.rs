@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::args::{BuildArgs, Global};
 use super::config::Config;
 use super::console::{Console, Logs, Look, Talk};
+use super::instantiate::instantiate_recipe;
 use super::store::{open_store, resolve};
 use super::{CliError, engine_settings, exit_code, output, report_json, summary};
 use crate::engine::missing::{Missing, missing};
@@ -72,8 +73,10 @@ fn requests_of(
     mode: Mode,
 ) -> Result<Vec<Request>, CliError> {
     if let Some((file, table)) = recipe(target) {
-        let _ = (config, file, table);
-        return Err(CliError::NotJoined("build RECIPE"));
+        let tables: Vec<&str> = table.as_deref().into_iter().collect();
+        let made = instantiate_recipe(store, &file, &tables, &config.platform.system)?;
+        let request = |drv| request(Key::derivation(drv, mode), Outputs::All);
+        return Ok(made.into_iter().map(|one| request(one.drv)).collect());
     }
     Ok(vec![match derived_path(store, target)? {
         DerivedPath::Opaque(path) => request(Key::path(path, Mode::Normal), Outputs::All),

@@ -4,6 +4,7 @@
 //! Results go to standard output through `output`, everything else to standard error through
 //! `console`. It knows exit codes; what a build is it does not know.
 
+pub mod add;
 pub mod args;
 pub mod build;
 pub mod completions;
@@ -12,14 +13,26 @@ pub mod config_files;
 pub mod config_show;
 pub mod config_store;
 pub mod console;
+pub mod derivation;
+pub mod derivation_read;
+pub mod dump_db;
 pub mod engine_settings;
 pub mod environment;
 pub mod exit_code;
 pub mod hash_file;
+pub mod hash_path;
+pub mod instantiate;
+pub mod log;
 pub mod man;
+pub mod nar;
+pub mod nar_ls;
 pub mod output;
+pub mod path_info;
 pub mod platform;
+pub mod query;
+pub mod query_tree;
 pub mod recipe_file;
+pub mod register;
 pub mod report_json;
 pub mod sanitise;
 pub mod settings;
@@ -54,9 +67,6 @@ pub enum CliError {
     /// What was given cannot be used; the text says where, why and what to do.
     #[error("{0}")]
     Input(String),
-    /// A command whose other half is missing.
-    #[error("internal error: `drover {0}` is not joined to the store and the engine yet")]
-    NotJoined(&'static str),
 }
 
 impl From<crate::store::StoreError> for CliError {
@@ -113,6 +123,8 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Completions(args) => completions::run(args)?,
         Command::Man => man::run()?,
         Command::Hash(HashCommand::File(args)) => hash_file::run(args)?,
+        Command::Hash(HashCommand::Path(args)) => hash_path::run(args)?,
+        Command::Nar(command) => nar::run(command)?,
         command => return with_config(cli, command),
     }
     Ok(ExitCode::SUCCESS)
@@ -123,7 +135,7 @@ fn with_config(cli: &Cli, command: &Command) -> Result<ExitCode, CliError> {
     if !cli.global.quiet {
         config.warnings().iter().for_each(|warning| complain(&format!("warning: {warning}")));
     }
-    let missing = match command {
+    let done = match command {
         Command::Config(ConfigCommand::Show { json, name }) => {
             let form = match (json, cli.global.verbose) {
                 (true, _) => config_show::Form::Json,
@@ -134,18 +146,17 @@ fn with_config(cli: &Cli, command: &Command) -> Result<ExitCode, CliError> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Build(args) => return build::run(args, &cli.global, &config),
-        Command::Add(_) => "add",
-        Command::Derivation(_) => "derivation",
-        Command::Query(_) => "query",
-        Command::PathInfo(_) => "path-info",
-        Command::Log(_) => "log",
-        Command::Register(_) => "register",
-        Command::DumpDb(_) => "dump-db",
-        Command::Nar(_) => "nar",
-        Command::Hash(_) => "hash path",
-        Command::Completions(_) | Command::Man => "help",
+        Command::Add(args) => add::run(&config, args),
+        Command::Derivation(command) => derivation::run(&config, command),
+        Command::Query(args) => query::run(&config, args),
+        Command::PathInfo(args) => path_info::run(&config, args),
+        Command::Log(args) => log::run(&config, args),
+        Command::Register(args) => register::run(&config, args),
+        Command::DumpDb(args) => dump_db::run(&config, args),
+        // These need no configuration: `run` has done them.
+        Command::Nar(_) | Command::Hash(_) | Command::Completions(_) | Command::Man => Ok(()),
     };
-    Err(CliError::NotJoined(missing))
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Says something on standard error; that nobody hears it is no error.

@@ -17,6 +17,7 @@ pub mod pending;
 pub mod registrar;
 pub mod restore;
 pub mod roots;
+pub mod source;
 pub mod temp_dir;
 #[cfg(test)]
 mod test_support;

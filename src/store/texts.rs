@@ -41,6 +41,16 @@ pub struct Text {
     pub outputs: BTreeMap<String, StorePath>,
 }
 
+impl Text {
+    /// The path that it has in `dir`.
+    ///
+    /// # Errors
+    /// [`StorePathError::Name`] if its name breaks the rules.
+    pub fn path(&self, dir: &StoreDir) -> Result<StorePath, StorePathError> {
+        text_path(dir, &self.name, &Hash::sha256(&self.contents), &self.references)
+    }
+}
+
 impl Store {
     /// Adds one text; see [`Store::add_texts`].
     ///

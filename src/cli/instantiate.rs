@@ -1,0 +1,179 @@
+//! `drover derivation instantiate`: from a recipe to derivations in the store.
+//!
+//! Sources are copied first, then all derivations are computed, then all are written in one
+//! batch. It opens the files that the recipe names; what a recipe is, `format::recipe` knows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::format::output_path::{Modulo, fill_output_paths};
+use crate::format::recipe::{self, Finish, Instance, Recipe, RecipeError, Source};
+use crate::format::recipe_make::Surroundings;
+use crate::format::{Derivation, StoreDir, StorePath, aterm};
+use crate::store::{Store, Text};
+
+use super::store::with_causes;
+use super::{CliError, derivation_read};
+
+/// A table of a recipe whose derivation is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instantiated {
+    /// Name of the table.
+    pub table: String,
+    /// Its `.drv`.
+    pub drv: StorePath,
+    /// Paths of its outputs by name.
+    pub outputs: BTreeMap<String, StorePath>,
+}
+
+/// Stores the derivations of these tables (all that no other table needs, where none is given) and
+/// of all they need; returns those that were asked for. `system` is for tables that name none.
+///
+/// # Errors
+/// [`CliError::Input`] with file and line of what is wrong; [`CliError::Store`] if the store
+/// cannot be written. Nothing is registered then but sources.
+pub fn instantiate_recipe(
+    store: &Store,
+    file: &Path,
+    tables: &[&str],
+    system: &str,
+) -> Result<Vec<Instantiated>, CliError> {
+    let shown = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| CliError::Input(format!("cannot read recipe `{shown}`: {e}")))?;
+    let recipe = Recipe::parse(&text, &shown).map_err(input)?;
+    let (order, wanted) = recipe.select(tables).map_err(input)?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let sources = add_sources(store, &recipe, &order, folder)?;
+    let dir = &store.layout().store_dir;
+    let around = Surroundings { dir, system, sources: &sources };
+    let mut finisher = Finisher::new(store);
+    let made = recipe::instantiate(&recipe, &order, around, &mut finisher).map_err(input)?;
+    let texts: Vec<Text> =
+        made.iter().map(|instance| drv_text(&instance.derivation, dir)).collect();
+    let paths = store.add_texts(&texts)?;
+    let by_table: HashMap<usize, (&Instance, StorePath)> =
+        made.iter().zip(paths).map(|(instance, path)| (instance.table, (instance, path))).collect();
+    let found = wanted.iter().filter_map(|table| by_table.get(table).map(|made| (table, made)));
+    Ok(found
+        .map(|(&table, (instance, path))| Instantiated {
+            table: recipe.tables[table].name.clone(),
+            drv: path.clone(),
+            outputs: known_outputs(&instance.derivation),
+        })
+        .collect())
+}
+
+/// Splits `jobs.toml#table` into the file and the table.
+#[must_use]
+pub fn split_fragment(argument: &str) -> (&str, Option<&str>) {
+    match argument.rsplit_once('#') {
+        Some((file, table)) if !table.is_empty() => (file, Some(table)),
+        _ => (argument, None),
+    }
+}
+
+/// The text that a derivation has in the store.
+#[must_use]
+pub fn drv_text(drv: &Derivation, dir: &StoreDir) -> Text {
+    let inputs = drv.input_drvs.keys().chain(&drv.input_srcs);
+    Text {
+        name: format!("{}.drv", drv.name),
+        contents: aterm::print(drv, dir),
+        references: inputs.cloned().collect(),
+        outputs: known_outputs(drv),
+    }
+}
+
+fn known_outputs(drv: &Derivation) -> BTreeMap<String, StorePath> {
+    let known = drv.outputs.iter().filter_map(|(n, o)| Some((n.clone(), o.path()?.clone())));
+    known.collect()
+}
+
+fn input(error: RecipeError) -> CliError {
+    CliError::Input(error.to_string())
+}
+
+/// Copies each source of the tables once; returns where it is, by its text.
+fn add_sources(
+    store: &Store,
+    recipe: &Recipe,
+    order: &[usize],
+    folder: &Path,
+) -> Result<BTreeMap<String, StorePath>, CliError> {
+    let mut added = BTreeMap::new();
+    for source in order.iter().flat_map(|&table| &recipe.tables[table].sources) {
+        if !added.contains_key(&source.path) {
+            let path = add_source(store, recipe, folder, source)?;
+            added.insert(source.path.clone(), path);
+        }
+    }
+    Ok(added)
+}
+
+fn add_source(
+    store: &Store,
+    recipe: &Recipe,
+    folder: &Path,
+    source: &Source,
+) -> Result<StorePath, CliError> {
+    let place = folder.join(&source.path);
+    let wrong = |why: String| {
+        let message = format!(
+            "cannot use source `{}` ({}): {why}; sources are files and folders relative to the \
+             recipe: correct the entry or make the file",
+            source.path,
+            place.display()
+        );
+        input(recipe.error(source.line, message))
+    };
+    let kind = place.symlink_metadata().map_err(|e| wrong(e.to_string()))?.file_type();
+    if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
+        return Err(wrong("it is neither file nor folder nor symlink".to_owned()));
+    }
+    store.add_source(&place, &source.name).map_err(|e| match e {
+        crate::store::StoreError::Io { .. } => wrong(with_causes(&e)),
+        other => other.into(),
+    })
+}
+
+/// Computes output paths; keeps what it made, since that is not in the store yet.
+struct Finisher<'s> {
+    store: &'s Store,
+    modulo: Modulo,
+    made: HashMap<StorePath, Arc<Derivation>>,
+}
+
+impl<'s> Finisher<'s> {
+    fn new(store: &'s Store) -> Self {
+        let modulo = Modulo::new(store.layout().store_dir.clone());
+        Self { store, modulo, made: HashMap::new() }
+    }
+}
+
+impl Finish for Finisher<'_> {
+    fn outputs(&mut self, drv: &StorePath) -> Result<BTreeMap<String, StorePath>, String> {
+        let read = derivation_read::read(self.store, drv).map_err(|e| e.to_string())?;
+        let valid = self.store.view().valid([drv]).map_err(|e| with_causes(&e))?;
+        if !valid.contains(drv) {
+            return Err(format!("derivation `{}` is not valid", drv.name()));
+        }
+        let outputs = known_outputs(&read);
+        self.made.insert(drv.clone(), Arc::new(read));
+        Ok(outputs)
+    }
+
+    fn finish(&mut self, drv: &mut Derivation) -> Result<StorePath, String> {
+        let (store, made) = (self.store, &self.made);
+        let mut load = |path: &StorePath| match made.get(path) {
+            Some(drv) => Ok(Arc::clone(drv)),
+            None => derivation_read::load(store, path),
+        };
+        fill_output_paths(drv, &mut self.modulo, &mut load).map_err(|e| with_causes(&e))?;
+        let text = drv_text(drv, &store.layout().store_dir);
+        let path = text.path(&store.layout().store_dir).map_err(|e| e.to_string())?;
+        self.made.insert(path.clone(), Arc::new(drv.clone()));
+        Ok(path)
+    }
+}
