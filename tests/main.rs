@@ -3,13 +3,15 @@
 
 /// The program from outside: arguments, configuration, exit codes.
 mod cli;
+/// Commands beside those of real Nix.
+mod commands;
 /// Arrows between floors only go down.
 mod floors;
 /// drover and real Nix on one store.
 mod interop;
 /// Recipes from outside.
 mod recipe;
-/// Processes: limits, families, keepers.
+/// One process under its keeper: its world, its end, its limits, its family.
 mod sandbox;
-/// The world tests live in.
+/// The store and the programs that tests work with.
 mod support;

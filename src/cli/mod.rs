@@ -67,9 +67,6 @@ pub enum CliError {
     /// What was given cannot be used; the text says where, why and what to do.
     #[error("{0}")]
     Input(String),
-    /// A command whose other half is missing.
-    #[error("internal error: `drover {0}` is not joined to the store and the engine yet")]
-    NotJoined(&'static str),
 }
 
 impl From<crate::store::StoreError> for CliError {

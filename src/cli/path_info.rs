@@ -1,10 +1,107 @@
-//! Not joined yet.
-use super::CliError;
+//! `drover path-info`: what the store knows of paths, as `nix path-info` prints it.
+//!
+//! JSON is that of its format 1: an object by full path, `null` for a path that is not valid.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use crate::format::{Origin, StoreDir, StorePath, ValidPathInfo, derivation_json};
+use crate::store::Direction;
+
 use super::args::PathInfoArgs;
-/// Not joined yet.
+use super::config::Config;
+use super::query::{Infos, infos_of, references_first};
+use super::store::{open_to_ask, resolve_all};
+use super::{CliError, output};
+
+/// Prints.
 ///
 /// # Errors
-/// Always.
-pub fn run(_: &super::config::Config, _: &PathInfoArgs) -> Result<(), CliError> {
-    Err(CliError::NotJoined("path_info"))
+/// [`CliError`] with the path that is not valid or cannot be used.
+pub fn run(config: &Config, args: &PathInfoArgs) -> Result<(), CliError> {
+    let store = open_to_ask(config)?;
+    let roots = resolve_all(store.layout(), &args.paths)?;
+    if !args.json || args.recursive {
+        infos_of(&store, &roots)?;
+    }
+    let mut shown: BTreeSet<StorePath> = roots.iter().cloned().collect();
+    let mut infos = if args.recursive || args.closure_size {
+        let closure = store.db().closure(&roots, Direction::References)?;
+        let infos = store.db().infos(&closure)?;
+        if args.recursive {
+            shown = closure;
+        }
+        infos
+    } else {
+        store.db().infos(&roots)?
+    };
+    let sizes = if args.closure_size { closure_sizes(&infos, &shown) } else { BTreeMap::new() };
+    let dir = &store.layout().store_dir;
+    if args.json {
+        infos.retain(|path, _| shown.contains(path));
+        let entry = |path: &StorePath| {
+            let value = infos.get(path).map(|info| object(info, sizes.get(path).copied(), dir));
+            (dir.print(path), value.unwrap_or(Value::Null))
+        };
+        let all: Map<String, Value> = shown.iter().map(entry).collect();
+        return Ok(output::line(&derivation_json::text(&Value::Object(all)))?);
+    }
+    let sorted = references_first(&shown, |path| infos.get(path).map(|info| &info.references));
+    let lines: Vec<(String, Option<u64>)> =
+        sorted.iter().map(|path| (dir.print(path), sizes.get(path).copied())).collect();
+    let width = lines.iter().map(|(path, _)| path.len()).max().unwrap_or(0);
+    Ok(output::stream(|out| {
+        lines.iter().try_for_each(|(path, size)| match size {
+            Some(size) => writeln!(out, "{path:width$}\t{size:>11}"),
+            None => writeln!(out, "{path}"),
+        })
+    })?)
+}
+
+fn object(info: &ValidPathInfo, closure_size: Option<u64>, dir: &StoreDir) -> Value {
+    let mut value = json!({
+        "ca": info.ca,
+        "deriver": info.deriver.as_ref().map(|path| dir.print(path)),
+        "narHash": info.nar_hash.sri(),
+        "narSize": info.nar_size,
+        "references": info.references.iter().map(|path| dir.print(path)).collect::<Vec<_>>(),
+        "registrationTime": info.registration_time,
+        "signatures": info.signatures,
+        "storeDir": dir.as_str(),
+        "ultimate": info.origin == Origin::BuiltHere,
+        "version": 1,
+    });
+    if let Some(size) = closure_size {
+        value["closureSize"] = size.into();
+    }
+    value
+}
+
+/// Bytes of the archives of all that each of `paths` needs, itself included. One walk for each:
+/// closures overlap, so sizes do not add up.
+fn closure_sizes(infos: &Infos, paths: &BTreeSet<StorePath>) -> BTreeMap<StorePath, u64> {
+    let places: BTreeMap<&StorePath, usize> = infos.keys().zip(0..).collect();
+    let place = |path: &StorePath| places.get(path).copied();
+    let nodes: Vec<(u64, Vec<usize>)> = infos
+        .values()
+        .map(|info| (info.nar_size, info.references.iter().filter_map(place).collect()))
+        .collect();
+    // Who saw a node last: no set has to be emptied between the walks.
+    let mut seen = vec![usize::MAX; nodes.len()];
+    let mut size = |root: usize| {
+        let (mut total, mut open) = (0_u64, vec![root]);
+        seen[root] = root;
+        while let Some(at) = open.pop() {
+            total = total.saturating_add(nodes[at].0);
+            for &next in &nodes[at].1 {
+                if seen[next] != root {
+                    seen[next] = root;
+                    open.push(next);
+                }
+            }
+        }
+        total
+    };
+    paths.iter().filter_map(|path| Some((path.clone(), size(place(path)?)))).collect()
 }
