@@ -131,7 +131,8 @@ pub struct Derivation {
 
 #[derive(Debug, Default)]
 struct Ending {
-    verdict: Option<Outcome>,
+    /// Boxed: most goals never have one.
+    verdict: Option<Box<Outcome>>,
     spoiled: usize,
 }
 
@@ -186,7 +187,7 @@ impl Derivation {
             | State::Ingesting
             | State::Registering => forced <= self.forced && self.strangers(outputs).is_empty(),
             // What it failed of will not change.
-            State::Stopping => matches!(self.ending.verdict, Some(Outcome::Failed(_))),
+            State::Stopping => matches!(self.ending.verdict.as_deref(), Some(Outcome::Failed(_))),
             State::Done => false,
         }
     }
@@ -332,7 +333,7 @@ impl Derivation {
 
     /// Ends it from outside: for what must not happen.
     pub(super) fn stop(&mut self, verdict: Outcome, orders: Vec<Order>) -> Next {
-        self.ending.verdict = Some(verdict);
+        self.ending.verdict = Some(Box::new(verdict));
         (State::Stopping, orders)
     }
 
@@ -374,7 +375,7 @@ impl Derivation {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
     fn stopping(&mut self, input: Input) -> Result<Next, Stray> {
-        let verdict = self.ending.verdict.clone().unwrap_or(Outcome::Cancelled);
+        let verdict = self.ending.verdict.as_deref().cloned().unwrap_or(Outcome::Cancelled);
         Ok(match input {
             Input::Exited => (State::Stopping, vec![Order::FreeSlot(SlotKind::Build)]),
             Input::Ingested | Input::HookSaid(HookReply::Accepted) => (State::Stopping, vec![]),

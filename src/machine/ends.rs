@@ -34,7 +34,7 @@ impl Machine {
         let mut tally = Tally::default();
         for (index, goal) in self.goals.iter().enumerate() {
             let id = GoalId(u32::try_from(index).unwrap_or(u32::MAX));
-            let count = match &goal.outcome {
+            let count = match goal.outcome.as_deref() {
                 Some(Outcome::Built) => &mut tally.built,
                 Some(Outcome::Substituted) => &mut tally.substituted,
                 Some(Outcome::AlreadyValid) => &mut tally.already_valid,

@@ -86,7 +86,7 @@ pub(super) struct Goal {
     /// Goals that were let go on before it was registered; `None` until then.
     pub(super) built_on_it: Option<Vec<GoalId>>,
     pub(super) held: Held,
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<Box<Outcome>>,
 }
 
 /// Whether the run itself asked for a goal.
@@ -175,7 +175,7 @@ impl Goal {
     /// Whether a request can join it, or is answered by how it ended.
     #[expect(clippy::wildcard_enum_match_arm, reason = "most failures are not of the request")]
     pub(super) fn covers(&self, outputs: &Outputs, forced: Forced) -> bool {
-        match (&self.body, &self.outcome) {
+        match (&self.body, self.outcome.as_deref()) {
             (Body::Derivation(state, goal), None) => goal.can_join(*state, outputs, forced),
             (Body::Path(state, goal), None) => goal.can_join(*state),
             (_, Some(Outcome::Cancelled)) => false,

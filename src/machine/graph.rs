@@ -84,7 +84,7 @@ impl Machine {
         self.counts.edges += 1;
         let goal = &mut self.goals[id.0 as usize];
         goal.needers -= 1;
-        let resolved = match &goal.outcome {
+        let resolved = match goal.outcome.as_deref() {
             Some(Outcome::Failed(_) | Outcome::Cancelled) => Resolved::Failed,
             Some(Outcome::Absent) => Resolved::Absent,
             Some(Outcome::Built | Outcome::Substituted | Outcome::AlreadyValid) => Resolved::Well,
@@ -167,7 +167,7 @@ impl Machine {
         let goal = &mut self.goals[id.0 as usize];
         let waiters = std::mem::take(&mut goal.waiters);
         let early = goal.built_on_it.take().unwrap_or_default();
-        let spoiled = !goal.outcome.as_ref().is_some_and(Outcome::is_success);
+        let spoiled = !goal.outcome.as_deref().is_some_and(Outcome::is_success);
         for waiter in waiters {
             self.resolve(id, waiter);
         }

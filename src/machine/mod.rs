@@ -178,7 +178,7 @@ impl Machine {
     /// How a goal ended, if it has.
     #[must_use]
     pub fn outcome(&self, goal: GoalId) -> Option<&Outcome> {
-        self.goals.get(goal.0 as usize).and_then(|goal| goal.outcome.as_ref())
+        self.goals.get(goal.0 as usize).and_then(|goal| goal.outcome.as_deref())
     }
 
     /// The run, looked back at. Complete once [`Machine::is_finished`].

@@ -182,7 +182,7 @@ impl Machine {
         }
         let key = goal.key.clone();
         debug_assert!(goal.outcome.is_none(), "a goal ends once");
-        goal.outcome = Some(outcome.clone());
+        goal.outcome = Some(Box::new(outcome.clone()));
         self.counts.live -= 1;
         self.counts.done += usize::from(outcome.is_success());
         if let Outcome::Failed(why) = &outcome {

@@ -691,7 +691,7 @@ impl<'c> World<'c> {
                     self.machine.goals.iter().any(|goal| {
                         goal.key.kind == kind
                             && goal.key.path == *path
-                            && !goal.outcome.as_ref().is_some_and(Outcome::is_success)
+                            && !goal.outcome.as_deref().is_some_and(Outcome::is_success)
                     })
                 };
                 let inputs = drv.inputs.iter().map(|(input, _)| *input).chain(drv.forced.clone());

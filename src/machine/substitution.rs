@@ -78,8 +78,8 @@ pub struct Substitution {
     /// The source that has it, once its references are valid.
     ready: Option<SourceId>,
     /// How the last source that had it failed.
-    failed: Option<Failure>,
-    verdict: Option<Outcome>,
+    failed: Option<Box<Failure>>,
+    verdict: Option<Box<Outcome>>,
 }
 
 impl Substitution {
@@ -169,7 +169,7 @@ impl Substitution {
     }
 
     fn stopped(&mut self, state: State) -> Result<Next, Stray> {
-        self.verdict.get_or_insert(Outcome::Cancelled);
+        self.verdict.get_or_insert_with(|| Box::new(Outcome::Cancelled));
         Ok(match state {
             State::New | State::RefsWanted | State::Claiming | State::SlotWanted => {
                 done(Outcome::Cancelled)
@@ -185,7 +185,7 @@ impl Substitution {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "inputs that the row does not name")]
     fn stopping(&mut self, input: Input) -> Result<Next, Stray> {
-        let verdict = self.verdict.clone().unwrap_or(Outcome::Cancelled);
+        let verdict = self.verdict.as_deref().cloned().unwrap_or(Outcome::Cancelled);
         Ok(match input {
             Input::Exited => (State::Stopping, vec![free()]),
             Input::Ingested => (State::Stopping, vec![]),
@@ -203,7 +203,7 @@ impl Substitution {
 
     /// Ends it from outside: for what must not happen.
     pub(super) fn stop(&mut self, verdict: Outcome, orders: Vec<Order>) -> Next {
-        self.verdict = Some(verdict);
+        self.verdict = Some(Box::new(verdict));
         (State::Stopping, orders)
     }
 
@@ -240,7 +240,7 @@ impl Substitution {
     }
 
     fn source_failed(&mut self, why: Failure, policy: &Policy) -> Next {
-        self.failed = Some(why);
+        self.failed = Some(Box::new(why));
         self.next_source(policy)
     }
 
@@ -252,7 +252,7 @@ impl Substitution {
             return (State::Asking, vec![Order::Unclaim, Order::AskSource(source)]);
         }
         match self.failed.take() {
-            Some(why) => fail_done(why),
+            Some(why) => fail_done(*why),
             None => done(Outcome::Absent),
         }
     }

@@ -265,6 +265,8 @@ fn hundred_thousand_goals() {
         let steps = cost(inputs, tops);
         let peak = std::fs::read_to_string("/proc/self/status").unwrap();
         let peak = peak.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
+        let sizes = [size_of::<Goal>(), size_of::<Effect>(), size_of::<Failure>()];
+        println!("bytes of a goal, an effect, a failure: {sizes:?}");
         println!("{shape}: {:?}, {steps} steps, {peak}", start.elapsed());
     }
 }

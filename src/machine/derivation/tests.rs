@@ -315,10 +315,11 @@ fn middle_rows() -> Vec<Row> {
 fn late_rows() -> Vec<Row> {
     use State::*;
     let busy = || Input::LockBusy(path('1', "x"));
-    let stopping = || with(|g| g.ending.verdict = Some(Outcome::Cancelled));
+    let stopping = || with(|g| g.ending.verdict = Some(Box::new(Outcome::Cancelled)));
     let spoilt = || {
         with(|g| {
-            g.ending.verdict = Some(Outcome::Failed(Failure::InputsFailed { count: 1 }));
+            let why = Failure::InputsFailed { count: 1 };
+            g.ending.verdict = Some(Box::new(Outcome::Failed(why)));
         })
     };
     let said = Input::HookSaid;
