@@ -3,7 +3,6 @@
 //! JSON is that of its format 1: an object by full path, `null` for a path that is not valid.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 
 use serde_json::{Map, Value, json};
 

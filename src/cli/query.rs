@@ -4,7 +4,6 @@
 //! lines and the shapes of `--tree` and `--graph` are computed from what they returned.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 
 use crate::format::{StorePath, ValidPathInfo};
 use crate::store::{Direction, Store};
