@@ -1,6 +1,8 @@
 //! Each command beside the command of real Nix that it stands for, on one store; and what is
 //! hostile: broken text, broken archives, paths that are not there, stores that cannot be written.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output, Stdio};
