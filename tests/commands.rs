@@ -1,6 +1,8 @@
 //! Each command beside the command of real Nix that it stands for, on one store; and what is
 //! hostile: broken text, broken archives, paths that are not there, stores that cannot be written.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output, Stdio};
@@ -451,4 +453,40 @@ fn a_reader_that_leaves_is_no_error() {
         assert!(output.status.success(), "{arguments:?}: {}", texts(&output));
         assert_eq!(texts(&output), "stdout:\n\nstderr:\n", "{arguments:?}");
     }
+}
+
+/// drover as somebody who may write nothing of `world`: another user where we are root.
+fn powerless(world: &World, arguments: &[&str]) -> Command {
+    let program = world.path("drover");
+    if !program.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_drover"), &program).unwrap();
+    }
+    let root = nix::unistd::Uid::effective().is_root();
+    let mut command = if root { world.command("setpriv") } else { world.command(&program) };
+    if root {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    }
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn a_store_that_cannot_be_written_can_be_asked() {
+    let world = World::new();
+    let (drv, _) = graph(&world);
+    std::fs::write(world.path("work/file"), "contents").unwrap();
+    succeed(world.command("chmod").args(["-R", "a+rX,a-w"]).arg(world.path("")));
+    let want = succeed(&mut world.nix("nix-store", ["--query", "--requisites", &drv])).stdout;
+    let local = ["--store", "local"];
+    let ask = [&local[..], &["query", "--requisites", &drv]].concat();
+    let got = succeed(&mut powerless(&world, &ask));
+    assert_eq!(got.stdout, want);
+    assert!(String::from_utf8_lossy(&got.stderr).contains("warning: no permission to write"));
+    for write in [&["add", "file"][..], &["register"], &["derivation", "instantiate", "x.toml"]] {
+        let arguments = [&local[..], write].concat();
+        let error = fail_with(1, &mut powerless(&world, &arguments));
+        assert!(error.contains("no permission to write `"), "{write:?}: {error}");
+        assert!(error.contains("choose another store with `--store`"), "{write:?}: {error}");
+    }
+    succeed(world.command("chmod").args(["-R", "u+w"]).arg(world.path("")));
 }

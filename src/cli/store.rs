@@ -41,13 +41,19 @@ pub fn open_store(config: &Config, access: Access) -> Result<Arc<Store>, CliErro
     Ok(Arc::new(Store::open(layout, options)?))
 }
 
-/// Opens the store for questions: a store that cannot be written is read as it lies.
+/// Opens the store for questions: a store that cannot be written is read as it lies, and that is
+/// said, since what somebody writes meanwhile is then not seen.
 ///
 /// # Errors
 /// As [`open_store`].
 pub fn open_to_ask(config: &Config) -> Result<Arc<Store>, CliError> {
     match open_store(config, Access::Create) {
-        Err(CliError::Store(StoreError::NoPermission { .. })) => {
+        Err(CliError::Store(StoreError::NoPermission { path, .. })) => {
+            super::complain(&format!(
+                "warning: no permission to write `{}`: the store is read as it lies, without what \
+                 is being written to it now",
+                path.display()
+            ));
             open_store(config, Access::ReadOnly)
         }
         other => other,
