@@ -22,7 +22,7 @@ fn varied() -> String {
         "",
         "mkdir $out; cd $out; echo a > plain; echo b > 'with space'; echo c > \u{fc}nic\u{f6}de; \
          chmod 777 plain; chmod 400 'with space'; mkdir -m 700 private; ln plain hard; \
-         chmod 4755 \u{fc}nic\u{f6}de; ln -s /nowhere dangling; mkfifo x; rm x; touch -d @77 plain",
+         chmod 755 \u{fc}nic\u{f6}de; ln -s /nowhere dangling; mkfifo x; rm x; touch -d @77 plain",
     );
     let flat = shell(
         "flat",
