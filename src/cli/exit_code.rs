@@ -51,7 +51,8 @@ mod tests {
         let hash = Hash::sha256(b"");
         let exit = Failure::ExitCode(1);
         let timeout = Failure::Timeout { limit: 1 };
-        let mismatch = Failure::HashMismatch { path: path.clone(), specified: hash, got: hash };
+        let mismatch =
+            Failure::HashMismatch { path: path.clone(), specified: hash.into(), got: hash.into() };
         let kept = None;
         let differs = Failure::NotDeterministic { path, first_difference: String::new(), kept };
         let space = Failure::NoSpace { place: "/".into() };

@@ -20,7 +20,11 @@ fn all() -> Vec<Failure> {
         Failure::LogLimit { limit: 7 },
         Failure::MissingOutput { output: "out".into(), path: p.clone() },
         Failure::BadOutput { output: "out".into(), file: "/f".into(), why: "mode 777".into() },
-        Failure::HashMismatch { path: p.clone(), specified: hash, got: Hash::sha256(b"a") },
+        Failure::HashMismatch {
+            path: p.clone(),
+            specified: hash.into(),
+            got: Hash::sha256(b"a").into(),
+        },
         Failure::FixedOutputRefers { path: p.clone(), references: vec![n.clone()] },
         Failure::ForbiddenReferences {
             path: p.clone(),

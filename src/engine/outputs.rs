@@ -228,7 +228,10 @@ impl Intake<'_> {
         let path = output.path.clone();
         match ingested.fixed_hash {
             Some(got) if got == specified => {}
-            Some(got) => return Err(Failure::HashMismatch { path, specified, got }),
+            Some(got) => {
+                let (specified, got) = (Box::new(specified), Box::new(got));
+                return Err(Failure::HashMismatch { path, specified, got });
+            }
             None => return Err(Failure::Engine(format!("`{path}` was not hashed"))),
         }
         if !ingested.references.is_empty() && method != Method::Text {

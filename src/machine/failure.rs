@@ -75,9 +75,9 @@ pub enum Failure {
         /// The output.
         path: StorePath,
         /// What the derivation says.
-        specified: Hash,
+        specified: Box<Hash>,
         /// What was found.
-        got: Hash,
+        got: Box<Hash>,
     },
     /// A fixed output refers to store paths (semantics F22).
     FixedOutputRefers {

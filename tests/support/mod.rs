@@ -1,4 +1,5 @@
 //! The world a test lives in: a store of its own, drover and real Nix on it.
+#![expect(clippy::disallowed_methods, reason = "tests run programs and read their environment")]
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
