@@ -14,7 +14,7 @@ use super::{graphs, outputs};
 use crate::base::fs::room;
 use crate::format::structured_attrs;
 use crate::machine::Failure;
-use crate::sandbox::{self, Ended, Limits, Personality, SandboxError, SpawnPlan};
+use crate::sandbox::{self, Ended, Family, Limits, Personality, SandboxError, SpawnPlan};
 
 /// Below this much room a failure of a builder is put down to the disk (semantics A45).
 const SCARCE: u64 = 8 << 20;
@@ -140,6 +140,14 @@ pub(super) fn run(
         Limits { timeout: set.timeout, max_silent: set.max_silent, max_log_size: set.max_log_size };
     let exit =
         sandbox::run(&prepared.plan, &limits, log, work.task.cancel).map_err(cannot_start)?;
+    if exit.family == Family::MayLive && exit.ended == Ended::Exited(0) {
+        // Whoever still runs could change the outputs after they were hashed.
+        return Err(Failure::Engine(
+            "processes that the builder left behind could not be ended within a second; its \
+             outputs are not trusted"
+                .to_owned(),
+        ));
+    }
     let seconds = |limit: Option<std::time::Duration>| limit.map_or(0, |l| l.as_secs());
     match exit.ended {
         Ended::Exited(0) => Ok(()),
