@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crossbeam_channel::{Receiver, RecvError};
+
 use super::build_log::BuildLog;
 use super::builder::{self, Prepared};
 use super::check;
 use super::failures::failure;
 use super::graphs;
 use super::judge;
+use super::mismatch;
 use super::moments::Moments;
-use super::outputs::{self, Intake, Planned, Taken};
+use super::outputs::{self, Intake, Planned, Rejected, Taken};
 use super::probe::read_derivation;
 use super::report::{Notice, Times};
 use super::settings::KeepFailed;
@@ -211,7 +214,10 @@ fn take_in(work: &Work<'_>) -> Result<BTreeMap<String, Taken>, Failure> {
         inputs: &work.inputs,
         mode: task.mode,
     };
-    let taken = intake.take_all()?;
+    let taken = intake.take_all().map_err(|rejected| match rejected {
+        Rejected::Failed(failure) => failure,
+        Rejected::OtherHash(misnamed) => mismatch::keep(task, *misnamed),
+    })?;
     let made = outputs::made(&work.planned, &taken);
     let closure = |roots: &BTreeSet<StorePath>| graphs::closure_sizes(task.shared, roots);
     judge::judge(&work.options.outputs, &made, &closure)?;
@@ -242,15 +248,27 @@ fn register(work: &Work<'_>, taken: &BTreeMap<String, Taken>) -> Result<(), Fail
     };
     let paths: Vec<StorePath> = taken.values().map(|t| t.info.path.clone()).collect();
     shared.books.uncommitted.lock().extend(paths.iter().map(|path| (path.clone(), id)));
-    let verdict = shared.books.await_verdict(id);
-    let submitted = shared.submit(build);
-    submitted.map_err(|e| failure("registering the outputs", &e))?;
-    task.moments.say(Input::Ingested);
-    let verdict = verdict.recv();
+    let verdict = submit(shared, build).map(|verdict| {
+        task.moments.say(Input::Ingested);
+        verdict.recv()
+    });
     let mut uncommitted = shared.books.uncommitted.lock();
     for path in &paths {
         uncommitted.remove(path);
     }
+    drop(uncommitted);
+    understood(verdict?)
+}
+
+/// Hands a build to the registrar; its verdict will arrive at what is returned.
+pub(super) fn submit(shared: &Shared, build: Build) -> Result<Receiver<Verdict>, Failure> {
+    let verdict = shared.books.await_verdict(build.id);
+    shared.submit(build).map_err(|e| failure("registering the outputs", &e))?;
+    Ok(verdict)
+}
+
+/// What a verdict means for the build.
+pub(super) fn understood(verdict: Result<Verdict, RecvError>) -> Result<(), Failure> {
     match verdict {
         Ok(Verdict::Registered) => Ok(()),
         Ok(Verdict::Rejected(error) | Verdict::Fatal(error)) => {

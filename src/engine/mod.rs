@@ -19,6 +19,7 @@ mod graphs;
 mod isolation;
 mod jobs;
 mod judge;
+mod mismatch;
 pub mod missing;
 mod moments;
 mod outcome;
