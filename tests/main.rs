@@ -9,11 +9,15 @@ mod commands;
 mod disks;
 /// Arrows between floors only go down.
 mod floors;
+/// Bad input and hostile builders.
+mod hostile;
 /// drover and real Nix on one store.
 mod interop;
 /// Recipes from outside.
 mod recipe;
 /// One process under its keeper: its world, its end, its limits, its family.
 mod sandbox;
+/// Stores that are not as they should be, and stores of a user's own.
+mod stores;
 /// The store and the programs that tests work with.
 mod support;
