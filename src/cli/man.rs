@@ -36,7 +36,7 @@ fn page() -> io::Result<Vec<u8>> {
         });
         clap_mangen::Man::new(own).render_options_section(&mut out)?;
     }
-    writeln!(out, ".SH \"EXIT STATUS\"\n.nf\n{}\n.fi", super::args::EXIT_CODES)?;
+    writeln!(out, ".SH \"EXIT STATUS\"\n.nf\n{}\n.fi", super::exit_code::EXIT_CODES)?;
     Ok(out)
 }
 

@@ -66,7 +66,7 @@ fn wait(shared: &Shared, file: PathBuf, cancel: &Cancel) -> Result<Waited, Strin
     }
     match answered.recv() {
         Ok(Ok(())) => Ok(Waited::Free),
-        Ok(Err(error)) => Err(super::failures::chain(&error)),
+        Ok(Err(error)) => Err(crate::base::error::with_causes(&error)),
         Err(_) => Err(format!("the thread that waited for `{}` is gone", file.display())),
     }
 }

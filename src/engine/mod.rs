@@ -166,6 +166,6 @@ fn wind_up(shared: &Shared, all_ended: &Receiver<()>, ended_by: &EndedBy) {
         None => drop(all_ended.recv()),
     }
     if let Err(error) = shared.finish_registrar() {
-        shared.tell(report::Notice::Warning(failures::chain(&error)));
+        shared.tell(report::Notice::Warning(crate::base::error::with_causes(&error)));
     }
 }

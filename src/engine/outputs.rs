@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::environment::Rewrites;
-use super::failures::{chain, failure, is_no_space};
+use super::failures::{failure, is_no_space};
 use super::judge::Made;
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::format::content_address::ContentAddress;
 use crate::format::derivation::Method;
 use crate::format::nar::Executable;
@@ -208,7 +209,7 @@ impl Intake<'_> {
             (_, Some(file)) => Failure::BadOutput {
                 output: output.name.clone(),
                 file: file.display().to_string(),
-                why: chain(&error),
+                why: with_causes(&error),
             },
         })
     }
