@@ -7,6 +7,8 @@ mod cli;
 mod commands;
 /// Arrows between floors only go down.
 mod floors;
+/// Sizes, heads and places of things in the source.
+mod house;
 /// drover and real Nix on one store.
 mod interop;
 /// Recipes from outside.

@@ -1,8 +1,8 @@
 //! Waits for a lock that another process holds: no slot, no other lock and no CPU meanwhile.
 //!
 //! The thread that sleeps in `flock` cannot be woken for a cancel without signals, so it is a
-//! second one that holds nothing else: a cancelled job leaves it behind, and it ends with the lock's
-//! release or with the process.
+//! second one that holds nothing else: a cancelled job leaves it behind, and it ends with the
+//! lock's release or with the process.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
