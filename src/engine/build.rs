@@ -133,14 +133,18 @@ fn build<'a>(
     let shared = task.shared;
     let options = DerivationOptions::from(&drv, shared.store_dir())
         .map_err(|e| Failure::BadDerivation(crate::base::error::with_causes(&e)))?;
-    left.paths.extend(outputs::clear(shared, &planned)?);
+    left.paths.extend(outputs::clear(shared, planned.iter())?);
     let inputs = graphs::input_closure(shared, &drv)?;
     let work = Work { task, drv, options, planned, inputs };
     let result = run_and_register(&work, left);
     if result.is_err() {
         // Whatever the builder left at its outputs' places is nobody's, and the locks are still
-        // ours.
-        left.paths.extend(outputs::clear(shared, &work.planned)?);
+        // ours. What is valid all the same (a commit whose verdict got lost) is not touched.
+        let written = work.planned.iter().map(|output| &output.written);
+        if let Ok(valid) = shared.store.db().valid(written) {
+            let invalid = work.planned.iter().filter(|output| !valid.contains(&output.written));
+            left.paths.extend(outputs::clear(shared, invalid).unwrap_or_default());
+        }
     }
     result
 }
@@ -162,7 +166,9 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
     if task.mode == Mode::Check {
         left.paths.extend(taken.values().map(|t| t.at.clone()));
         left.paths.extend(scratch(work));
-        return check::compare(work, &taken, &mut left.paths);
+        check::compare(work, &taken, &mut left.paths)?;
+        task.moments.say(Input::Ingested);
+        return Ok(());
     }
     left.paths.extend(scratch(work));
     register(work, &taken)

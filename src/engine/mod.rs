@@ -95,11 +95,13 @@ pub fn run(
     let (probes, questions) = unbounded();
     let (alive, all_ended) = unbounded();
     let _signals = signals::Watch::start(outbox.clone()).map_err(EngineError::Threads)?;
-    start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
+    let prober = start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
     let wiring = Wiring { probes, outbox, inbox, alive };
     let machine = Machine::new(policy(settings));
     let (machine, ended_by) = Dispatcher::new(machine, Arc::clone(&shared), wiring).run(requests);
     let summary = machine.summary();
+    // Its questions ended with the dispatcher. A panic was told when it happened.
+    let _ = prober.join();
     wind_up(&shared, &all_ended, &ended_by);
     let report = outcome::run_report(&shared, summary, ended_by.clone(), began.elapsed());
     if ended_by.urgency == Some(Urgency::AtOnce) {
@@ -146,10 +148,10 @@ fn start_prober(
     shared: &Arc<Shared>,
     questions: Receiver<Vec<probe::Probe>>,
     outbox: Sender<Message>,
-) -> std::io::Result<()> {
+) -> std::io::Result<thread::JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let work = move || probe::run(&shared, &questions, &outbox);
-    thread::Builder::new().name("prober".into()).spawn(work).map(drop)
+    thread::Builder::new().name("prober".into()).spawn(work)
 }
 
 /// Waits for the threads of jobs, which tidy up after their last word, and for the registrar.
