@@ -11,6 +11,8 @@ mod floors;
 mod house;
 /// drover and real Nix on one store.
 mod interop;
+/// The README says what is so.
+mod readme;
 /// Recipes from outside.
 mod recipe;
 /// One process under its keeper: its world, its end, its limits, its family.
