@@ -7,8 +7,12 @@ mod cli;
 mod commands;
 /// Arrows between floors only go down.
 mod floors;
+/// Sizes, heads and places of things in the source.
+mod house;
 /// drover and real Nix on one store.
 mod interop;
+/// The README says what is so.
+mod readme;
 /// Recipes from outside.
 mod recipe;
 /// One process under its keeper: its world, its end, its limits, its family.

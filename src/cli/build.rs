@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::args::{BuildArgs, Global};
 use super::config::Config;
+use super::config_store::Placement;
 use super::console::{Console, Logs, Look, Talk};
 use super::instantiate::instantiate_recipe;
 use super::store::{open_store, resolve};
@@ -37,6 +38,7 @@ pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCod
     if args.dry_run {
         return dry_run(&store, &requests);
     }
+    refuse_diverted(&store, config, &requests, mode)?;
     let logs = if args.print_build_logs { Logs::Shown } else { Logs::Hidden };
     let talk = match (global.quiet, global.verbose) {
         (true, _) => Talk::Quiet,
@@ -65,6 +67,29 @@ pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCod
     print_results(args, &store, &report)?;
     links?;
     Ok(ExitCode::from(exit_code::exit_code(&report)))
+}
+
+/// Builders see the store where it lies; without isolation that must be where its paths say.
+fn refuse_diverted(
+    store: &Store,
+    config: &Config,
+    requests: &[Request],
+    mode: Mode,
+) -> Result<(), CliError> {
+    let choice = &config.store;
+    if choice.placement == Placement::InPlace {
+        return Ok(());
+    }
+    if mode != Mode::Check && missing(store, requests)?.will_build.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Input(format!(
+        "cannot build into the store at `{}`: its paths begin with `{}`, and builders see them \
+         there only in a sandbox, which this version has not; build into `{1}` as a user who may \
+         write it, or set NIX_STORE_DIR, NIX_STATE_DIR and NIX_LOG_DIR to folders of your own",
+        choice.real_store.display(),
+        choice.store_dir
+    )))
 }
 
 fn style<'s>(store: &'s Store, config: &Config, talk: Talk, look: Look) -> summary::Style<'s> {

@@ -14,8 +14,9 @@ use super::args::DerivationCommand;
 use super::config::Config;
 use super::instantiate::{drv_text, instantiate_recipe, split_fragment};
 use super::query::infos_of;
-use super::store::{open_store, open_to_ask, resolve_all, with_causes};
+use super::store::{open_store, open_to_ask, resolve_all};
 use super::{CliError, derivation_read, output};
+use crate::base::error::with_causes;
 
 /// Runs the subcommand.
 ///

@@ -13,8 +13,8 @@ use crate::format::recipe_make::Surroundings;
 use crate::format::{Derivation, StoreDir, StorePath, aterm};
 use crate::store::{Store, Text};
 
-use super::store::with_causes;
 use super::{CliError, derivation_read};
+use crate::base::error::with_causes;
 
 /// A table of a recipe whose derivation is in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -135,7 +135,7 @@ fn build<'a>(
 ) -> Result<(), Failure> {
     let shared = task.shared;
     let options = DerivationOptions::from(&drv, shared.store_dir())
-        .map_err(|e| Failure::BadDerivation(super::failures::chain(&e)))?;
+        .map_err(|e| Failure::BadDerivation(crate::base::error::with_causes(&e)))?;
     left.paths.extend(outputs::clear(shared, planned.iter())?);
     let inputs = graphs::input_closure(shared, &drv)?;
     let work = Work { task, drv, options, planned, inputs };
