@@ -5,6 +5,8 @@
 mod cli;
 /// Commands beside those of real Nix.
 mod commands;
+/// SIGKILL at any moment.
+mod crash;
 /// Arrows between floors only go down.
 mod floors;
 /// drover and real Nix on one store.
