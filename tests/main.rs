@@ -11,6 +11,10 @@ mod crash;
 mod floors;
 /// drover and real Nix on one store.
 mod interop;
+/// Signals, killed helpers, stuck terminals.
+mod interrupt;
+/// Many processes on one store.
+mod parallel;
 /// Recipes from outside.
 mod recipe;
 /// One process under its keeper: its world, its end, its limits, its family.

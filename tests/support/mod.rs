@@ -124,6 +124,12 @@ impl World {
     }
 }
 
+/// Makes a FIFO.
+pub fn fifo(path: &Path) -> PathBuf {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    path.to_owned()
+}
+
 /// All living descendants of the process `pid`, each held by a descriptor that is readable when it
 /// has ended.
 pub fn descendants(pid: u32) -> Vec<(u32, std::os::fd::OwnedFd)> {
