@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::support::{World, descendants, succeed};
+use crate::support::{World, descendants, shell, succeed, text};
 
 /// Kills in all, over several worlds of as many each.
 const KILLS: usize = 100;
@@ -173,4 +173,93 @@ fn killed_at_any_moment_nothing_is_lost_or_left() {
     }
     println!("{hits} of {KILLS} kills hit a run, {:?}", begin.elapsed());
     assert!(hits > KILLS / 2, "only {hits} of {KILLS} kills hit a run");
+}
+
+#[test]
+fn what_the_dead_left_is_told_from_what_the_living_hold() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("one", "", "echo > $out"));
+    let other = world.instantiate_one(&shell("other", "", "echo > $out"));
+    succeed(&mut world.drover(["build", "--no-link", &drv]));
+    let output =
+        |drv: &str| text(&succeed(&mut world.nix("nix-store", ["--query", "--outputs", drv])));
+    let (valid, junk) = (output(&drv), output(&other));
+    let held = valid.replace("-one", "-held");
+    std::fs::create_dir(&junk).unwrap();
+    std::fs::create_dir(&held).unwrap();
+    for path in [&valid, &junk, &held] {
+        std::fs::write(format!("{path}.lock"), "").unwrap();
+    }
+    let living = std::fs::File::open(format!("{held}.lock")).unwrap();
+    nix_flock(&living);
+    let temp = |n: u32| world.store().join(format!("tmp-999999999-{n}"));
+    [0, 3, 4].iter().for_each(|n| std::fs::create_dir_all(temp(*n).join("x/y")).unwrap());
+    let living_temp = std::fs::File::open(temp(3)).unwrap();
+    nix_flock(&living_temp);
+    let builds = world.path("var/builds");
+    std::fs::create_dir_all(builds.join("drover-999999999-0/x")).unwrap();
+    let roots = world.path("var/temproots/999999999");
+    std::fs::write(&roots, format!("{valid}\0{junk}\0{held}\0/else/where\0")).unwrap();
+
+    let again = || {
+        let output = succeed(&mut world.drover(["build", "--no-link", &drv]));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = again();
+    let line = "removed what killed processes had left: 1 build folder, 2 lock files, \
+                1 unfinished output, 2 temporary folders";
+    assert!(said.lines().any(|l| l == line), "{said}");
+    let there = |path: &str| Path::new(path).exists();
+    assert!(there(&valid) && there(&held) && !there(&junk));
+    assert!(roots.exists(), "something is held still");
+    assert_eq!(world.leftovers().len(), 2, "{:?}", world.leftovers());
+    drop((living, living_temp));
+    let said = again();
+    assert!(said.contains("1 lock file, 1 unfinished output, 1 temporary folder"), "{said}");
+    assert!(!roots.exists() && !there(&held));
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+    assert!(!again().contains("removed what"), "nothing is left");
+    world.nix_verifies();
+}
+
+/// Locks as a living process would.
+fn nix_flock(file: &std::fs::File) {
+    rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+}
+
+#[test]
+fn twenty_thousand_stale_entries_hold_up_nobody() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("one", "", "echo > $out"));
+    let run = || {
+        let start = Instant::now();
+        succeed(&mut world.drover(["build", "--no-link", &drv]));
+        start.elapsed()
+    };
+    run();
+    let clean = run();
+    let hash = |n: u32| format!("{n:032}").replace('9', "z");
+    for process in 0..20 {
+        let mut records = String::new();
+        for n in 0..1000 {
+            let path = world.store().join(format!("{}-x", hash(process * 1000 + n)));
+            if n % 10 == 0 {
+                std::fs::write(format!("{}.lock", path.display()), "").unwrap();
+            }
+            records += &format!("{}\0", path.display());
+        }
+        std::fs::write(world.path(format!("var/temproots/{}", 999_999_000 + process)), records)
+            .unwrap();
+    }
+    let stale = run();
+    println!("a run with nothing to do: {clean:?}; with 20,000 stale entries: {stale:?}");
+    // What is not done within the run's patience is done by the next ones.
+    for _ in 0..50 {
+        if roots_left(&world.path("var/temproots")).is_empty() {
+            break;
+        }
+        run();
+    }
+    assert_eq!(roots_left(&world.path("var/temproots")), Vec::<String>::new());
+    assert_eq!(world.leftovers(), Vec::<String>::new());
 }
