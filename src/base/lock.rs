@@ -298,6 +298,12 @@ impl PathLocks {
         Ok(locks)
     }
 
+    /// The open lock files: whoever else has them open holds the locks as well, until they are let
+    /// go here or closed there.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.held.iter().map(|(_, lock)| lock.file())
+    }
+
     /// Lets all go.
     ///
     /// # Errors

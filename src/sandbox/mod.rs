@@ -12,7 +12,7 @@ pub mod run;
 pub mod steps;
 
 pub use log::{Lines, LogSink, Tail};
-pub use plan::{Limits, Personality, SpawnPlan};
+pub use plan::{Limits, Locks, Personality, SpawnPlan};
 pub use run::{Ended, Exit, Family, SandboxError, Usage, run};
 
 /// Turns this process into what keeps builders if it was started as that. `main` calls this before

@@ -111,9 +111,10 @@ pub fn run(
         why: format!("{} has a NUL byte", nul.place),
     })?;
     let payload = order::encode(&steps);
+    let locks: Vec<_> = plan.locks.iter().collect();
     for _ in 0..3 {
         let watch = Watch {
-            kept: nursery::start(&payload)?,
+            kept: nursery::start(&payload, &locks)?,
             started,
             heard: Instant::now(),
             limits,
