@@ -1,7 +1,7 @@
 //! `drover build`: targets to requests, a run, and what comes of it: paths, links, a report.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::args::{BuildArgs, Global};
 use super::config::Config;
 use super::config_store::Placement;
 use super::console::{Console, Logs, Look, Talk};
-use super::instantiate::instantiate_recipe;
+use super::instantiate::{instantiate_recipe, split_argument};
 use super::store::{open_store, resolve};
 use super::{CliError, engine_settings, exit_code, output, report_json, summary};
 use crate::engine::missing::{Missing, missing};
@@ -105,8 +105,8 @@ fn requests_of(
     target: &OsStr,
     mode: Mode,
 ) -> Result<Vec<Request>, CliError> {
-    if let Some((file, table)) = recipe(target) {
-        let tables: Vec<&str> = table.as_deref().into_iter().collect();
+    if let Some((file, table)) = split_argument(target) {
+        let tables: Vec<&str> = table.into_iter().collect();
         let made = instantiate_recipe(store, &file, &tables, &config.platform.system)?;
         let request = |drv| request(Key::derivation(drv, mode), Outputs::All);
         return Ok(made.into_iter().map(|one| request(one.drv)).collect());
@@ -139,17 +139,6 @@ fn derived_path(store: &Store, target: &OsStr) -> Result<DerivedPath, CliError> 
 
 fn request(key: Key, outputs: Outputs) -> Request {
     Request { key, outputs, forced: Forced::No }
-}
-
-/// The file and the table of `jobs.toml#table`.
-fn recipe(target: &OsStr) -> Option<(PathBuf, Option<String>)> {
-    let text = target.to_str()?;
-    let (file, table) = match text.split_once('#') {
-        Some((file, table)) => (file, Some(table.to_owned())),
-        None => (text, None),
-    };
-    let is_recipe = Path::new(file).extension().is_some_and(|e| e == "toml");
-    is_recipe.then(|| (file.into(), table))
 }
 
 fn dry_run(store: &Store, requests: &[Request]) -> Result<ExitCode, CliError> {

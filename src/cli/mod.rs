@@ -31,7 +31,6 @@ pub mod path_info;
 pub mod platform;
 pub mod query;
 pub mod query_tree;
-pub mod recipe_file;
 pub mod register;
 pub mod report_json;
 pub mod sanitise;
