@@ -165,7 +165,10 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
     if task.mode == Mode::Check {
         left.paths.extend(taken.values().map(|t| t.at.clone()));
         left.paths.extend(scratch(work));
-        return check::compare(work, &taken, &mut left.paths);
+        check::compare(work, &taken, &mut left.paths)?;
+        // Nothing new to register: what waits can go on with what is there.
+        task.moments.say(Input::Ingested);
+        return Ok(());
     }
     left.paths.extend(scratch(work));
     register(work, &taken)

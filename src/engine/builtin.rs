@@ -18,9 +18,9 @@ use crate::machine::Failure;
 pub(super) fn obstacle(name: &str) -> Option<Failure> {
     match name {
         "fetchurl" => None,
-        "buildenv" | "unpack-channel" => Some(Failure::NotSupported(format!(
-            "builtin builder `builtin:{name}` is not supported yet"
-        ))),
+        "buildenv" | "unpack-channel" => {
+            Some(Failure::NotSupported(format!("builtin builder `builtin:{name}`")))
+        }
         _ => Some(Failure::BadDerivation(format!(
             "unsupported builtin builder 'builtin:{name}' (supported: builtin:fetchurl)"
         ))),

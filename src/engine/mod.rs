@@ -169,4 +169,5 @@ fn wind_up(shared: &Shared, all_ended: &Receiver<()>, ended_by: &EndedBy) {
     if let Err(error) = shared.finish_registrar() {
         shared.tell(report::Notice::Warning(failures::chain(&error)));
     }
+    shared.remove_temporary();
 }
