@@ -57,6 +57,10 @@ fn wanted_outputs_are_those_that_are_printed_linked_and_reported() {
         assert_eq!(report.json[0]["drvPath"], drv.as_str());
     }
     assert!(Path::new(doc).exists(), "a build makes all outputs, whatever is wanted");
+    let report = world.build([&format!("{drv}^out"), &format!("{drv}^dev"), &drv]);
+    let names = |i: usize| keys(&report.json[i]["outputs"]);
+    assert_eq!((names(0), names(1)), (vec!["out"], vec!["dev"]));
+    assert_eq!(names(2), ["dev", "doc", "out"]);
     let report = world.build([&format!("{drv}^out,nonsense")]);
     assert_eq!(report.code, 100);
     assert_eq!(report.json[0]["failure"]["kind"], "no-such-outputs");
@@ -81,9 +85,9 @@ fn links_lie_as_those_of_nix() {
     let drv = world.instantiate_one(&multi());
     let other = world.instantiate_one(&shell("other", "", "echo > $out"));
     let nix = world.path("work/nix");
-    succeed(&mut world.nix("nix-store", ["-r", "--add-root"]).arg(&nix).args([&drv, &other]));
+    succeed(world.nix("nix-store", ["-r", "--add-root"]).arg(&nix).args([&drv, &other]));
     let drover = world.path("work/drover");
-    succeed(&mut world.drover(["build", "-o"]).arg(&drover).args([&drv, &other]));
+    succeed(world.drover(["build", "-o"]).arg(&drover).args([&drv, &other]));
     succeed(&mut world.drover(["build", &format!("{drv}^doc,dev")]));
     let links = |start: &str| {
         let mut all: Vec<_> = fs::read_dir(world.path("work"))
@@ -252,11 +256,8 @@ fn a_build_graph_is_realised_and_written() {
     );
     let drvs = world.instantiate(&format!("{lets} in [ deep middle top ({export}) ]"));
     succeed(&mut world.drover(["build", "--no-link", &drvs[2]]));
-    for path in [&drvs[1], &drvs[0]].iter().flat_map(|drv| outputs_by_nix(&world, drv)).rev() {
-        if Path::new(&path).exists() {
-            succeed(&mut world.nix("nix-store", ["--delete", "--ignore-liveness", &path]));
-        }
-    }
+    let gone = [&drvs[1], &drvs[0]].into_iter().flat_map(|drv| outputs_by_nix(&world, drv));
+    succeed(world.nix("nix-store", ["--delete", "--ignore-liveness"]).args(gone));
     let report = world.build([&drvs[3]]);
     assert_eq!(report.code, 0, "{}", report.stderr);
     assert_eq!(
@@ -340,15 +341,15 @@ fn exported_references_are_those_of_nix() {
         (out.clone(), fs::read(out).unwrap())
     };
     let drvs = world.instantiate(&expression);
-    succeed(&mut world.nix("nix-store", ["--realise"]).args(&drvs));
+    succeed(world.nix("nix-store", ["--realise"]).args(&drvs));
     let by_nix: Vec<_> = drvs.iter().map(|drv| read(&world, drv)).collect();
     world.wipe();
     assert_eq!(world.instantiate(&expression), drvs);
-    succeed(&mut world.drover(["build", "--no-link"]).args(&drvs));
+    succeed(world.drover(["build", "--no-link"]).args(&drvs));
     for (drv, nix) in drvs.iter().zip(&by_nix) {
         let drover = read(&world, drv);
         if drv.ends_with("-plain.drv") {
-            let text = |bytes: &[u8]| graph(&String::from_utf8(bytes.to_vec()).unwrap());
+            let text = |bytes: &[u8]| graph(core::str::from_utf8(bytes).unwrap());
             assert_eq!(text(&drover.1), text(&nix.1));
             continue;
         }
@@ -412,6 +413,25 @@ fn check_compares_with_what_is_there() {
         "outputs = [ \"out\" \"dev\" ];",
         "mkdir $out; echo $out $dev > $out/x; echo > $dev",
     ));
+    let fixed = "outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \
+                 \"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\";";
+    let side = world.path("work/side");
+    fs::write(&side, "hello\n").unwrap();
+    let script = format!("cat {} > $out", side.display());
+    let fetched = world.instantiate_one(&shell("fetched", fixed, &script));
+    succeed(&mut world.drover(["build", "--no-link", &fetched]));
+    let again = world.build(["--check", &fetched]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    fs::write(&side, "changed upstream\n").unwrap();
+    let changed = world.build(["--check", &fetched]);
+    assert_eq!(changed.code, 102, "{}", changed.stderr);
+    world.is_tidy();
+    let nix = world.nix("nix-store", ["--realise", "--check", &fetched]).output().unwrap();
+    assert_eq!(nix.status.code(), Some(102));
+    // Nix leaves its lock file where a build failed.
+    for lock in world.leftovers() {
+        fs::remove_file(world.store().join(lock)).unwrap();
+    }
     let error = world.build(["--check", &same]);
     assert_eq!(error.code, 1, "not valid yet: {}", error.stderr);
     assert_eq!(error.json[0]["failure"]["kind"], "check-impossible");
@@ -690,8 +710,8 @@ fn dry_runs_say_what_nix_says() {
         all
     };
     for drvs in [&drvs[..], &drvs[1..2]] {
-        let nix = succeed(&mut world.nix("nix-store", ["--realise", "--dry-run"]).args(drvs));
-        let drover = succeed(&mut world.drover(["build", "--dry-run"]).args(drvs));
+        let nix = succeed(world.nix("nix-store", ["--realise", "--dry-run"]).args(drvs));
+        let drover = succeed(world.drover(["build", "--dry-run"]).args(drvs));
         assert_eq!(sorted(&drover), sorted(&nix));
         assert_eq!(text(&drover), "");
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Report, World, fail_with, lines, report, shell, succeed, text};
+use crate::support::{Report, World, fail_with, lines, shell, succeed, text};
 
 /// How one derivation failed.
 struct Failed {
@@ -26,7 +26,7 @@ impl Failed {
 
 /// Builds `expression`, which must fail; looks that nothing is left and that the log has the
 /// verdict.
-fn fails<'a>(world: &World, expression: &str, args: impl IntoIterator<Item = &'a str>) -> Failed {
+fn fails<const N: usize>(world: &World, expression: &str, args: [&str; N]) -> Failed {
     let drv = world.instantiate_one(expression);
     let Report { code, json, stderr } = world.build(args.into_iter().chain([drv.as_str()]));
     assert_eq!(json[0]["status"], "failed", "{stderr}");
@@ -177,6 +177,7 @@ fn hashes_that_are_not_as_specified() {
         let again = fails(&world, &expression, []);
         assert_eq!(again.code, 102, "the path of its hash is valid already");
         world.nix_verifies();
+        world.wipe();
     }
     let attributes = format!(
         "outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"{zeros}\";"
@@ -409,7 +410,7 @@ fn a_summary_of_many_failures_fits_on_a_screen() {
     let mut build = world.drover(["build", "-k", "-j8", "--quiet", "--no-link"]);
     let stderr = fail_with(100, build.args(&drvs));
     let running = stderr.lines().filter(|line| line.starts_with("failed '")).count();
-    assert_eq!(running, 300, "each is told when it happens");
+    assert_eq!(running, 300, "each is told when it happens, a dependent is not");
     let summary: Vec<&str> =
         stderr.lines().skip_while(|line| !line.starts_with("failed: ")).collect();
     assert!(summary.len() <= 60, "{} lines", summary.len());
@@ -550,5 +551,34 @@ fn a_run_that_is_stopped_says_what_was_left() {
     assert_eq!((&json[0]["status"], &json[1]["status"]), (&json!("cancelled"), &json!("built")));
     assert!(stderr.contains("interrupted by SIGTERM: 1 done, 2 left"), "{stderr}");
     world.is_tidy();
-    let _ = report;
+}
+
+#[test]
+fn logs_are_kept_as_settings_say() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("bad", "", "echo said; exit 1"));
+    let log = |settings: &str| {
+        world.configure(settings);
+        let report = world.build([&drv]);
+        assert_eq!(report.code, 100);
+        assert!(report.stderr.contains("  > said\n"), "{}", report.stderr);
+        (report.json[0]["log"].clone(), report.stderr)
+    };
+    let (none, stderr) = log("keep-build-log = false");
+    assert_eq!(none, json!(null));
+    assert!(!stderr.contains("full log"), "there is none: {stderr}");
+    fail_with(1, &mut world.drover(["log", &drv]));
+    let (plain, stderr) = log("compress-build-log = false");
+    let plain = plain.as_str().unwrap();
+    assert_eq!(
+        fs::read_to_string(plain).unwrap(),
+        "said\ndrover: builder failed with exit code 1\n"
+    );
+    assert!(stderr.contains(&format!("full log: drover log {drv}")), "{stderr}");
+    let by_nix = text(&succeed(&mut world.nix("nix", ["log", &drv])));
+    assert_eq!(by_nix, text(&succeed(&mut world.drover(["log", &drv]))));
+    let (compressed, _) = log("");
+    assert_eq!(compressed, format!("{plain}.bz2"));
+    assert!(!Path::new(plain).exists(), "an old one would hide the new");
+    assert_eq!(text(&succeed(&mut world.nix("nix", ["log", &drv]))), by_nix);
 }
