@@ -377,6 +377,8 @@ fn a_killed_nursery_disturbs_no_build() {
 
 #[test]
 fn a_killed_keeper_is_an_error_and_leaves_nobody() {
+    // The nursery ends the orphans of a lost keeper: it must not be killed meanwhile.
+    let _alone = alone();
     let fifo = Fifo::new();
     let dead = fifo.watch();
     let script =
@@ -389,6 +391,8 @@ fn a_killed_keeper_is_an_error_and_leaves_nobody() {
 
 #[test]
 fn a_stopped_keeper_is_ended_by_a_limit() {
+    // The nursery ends the orphans of a lost keeper: it must not be killed meanwhile.
+    let _alone = alone();
     let fifo = Fifo::new();
     let dead = fifo.watch();
     let script =

@@ -40,6 +40,11 @@ impl BuildDirs {
         BuildDirs { root: root.into(), next: AtomicU64::new(0) }
     }
 
+    /// Where they lie.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A new folder of mode 0700, empty and locked.
     pub fn create(&self) -> Result<BuildDir> {
         loop {

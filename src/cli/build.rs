@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::args::{BuildArgs, Global};
 use super::config::Config;
@@ -17,6 +18,9 @@ use crate::engine::settings::LiveLog;
 use crate::engine::{self, Forced, Key, Mode, Outputs, Request};
 use crate::format::derived_path::{DerivedPath, OutputsSpec};
 use crate::store::{Access, Store, gc_roots};
+
+/// How long the end of an interrupted run waits for a terminal that takes nothing.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Runs the command.
 ///
@@ -53,7 +57,11 @@ pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCod
         }
     };
     let links = if args.no_link { Ok(()) } else { make_links(&store, &report, &args.out_link) };
-    console.finish(summary::summary(&report, style(&store, config, talk, look)));
+    let words = summary::summary(&report, style(&store, config, talk, look));
+    match report.interrupted {
+        Some(_) => console.finish_within(words, LAST_WORDS),
+        None => console.finish(words),
+    }
     print_results(args, &store, &report)?;
     links?;
     Ok(ExitCode::from(exit_code::exit_code(&report)))

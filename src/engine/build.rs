@@ -136,14 +136,18 @@ fn build<'a>(
     let shared = task.shared;
     let options = DerivationOptions::from(&drv, shared.store_dir())
         .map_err(|e| Failure::BadDerivation(super::failures::chain(&e)))?;
-    left.paths.extend(outputs::clear(shared, &planned)?);
+    left.paths.extend(outputs::clear(shared, planned.iter())?);
     let inputs = graphs::input_closure(shared, &drv)?;
     let work = Work { task, drv, options, planned, inputs };
     let result = run_and_register(&work, left);
     if result.is_err() {
         // Whatever the builder left at its outputs' places is nobody's, and the locks are still
-        // ours.
-        left.paths.extend(outputs::clear(shared, &work.planned)?);
+        // ours. What is valid all the same (a commit whose verdict got lost) is not touched.
+        let written = work.planned.iter().map(|output| &output.written);
+        if let Ok(valid) = shared.store.db().valid(written) {
+            let invalid = work.planned.iter().filter(|output| !valid.contains(&output.written));
+            left.paths.extend(outputs::clear(shared, invalid).unwrap_or_default());
+        }
     }
     result
 }

@@ -33,13 +33,13 @@ pub(super) fn start(shared: &Arc<Shared>, goal: GoalId, job: Job, line: Line) {
     let Line { outbox, cancel, alive } = line;
     let moments = Moments::new(goal, outbox);
     let work = move || {
-        let (moments, shared) = (moments, for_job);
-        let run = AssertUnwindSafe(|| perform(&shared, goal, job, &moments, &cancel));
+        let moments = moments;
+        let run = AssertUnwindSafe(|| perform(&for_job, goal, job, &moments, &cancel));
         if let Err(panic) = catch_unwind(run) {
             moments.say(Input::Failed(Failure::Engine(panic_text(&*panic))));
         }
-        // Before the end of the thread is known: whoever waits for it takes the run apart.
-        drop(shared);
+        // Who learns that the last job is over may take the run apart: nothing of it is held then.
+        drop((moments, for_job, cancel));
         drop(alive);
     };
     let spawned = thread::Builder::new().name("job".into()).stack_size(STACK).spawn(work);

@@ -92,7 +92,10 @@ pub(super) fn input_rewrites(shared: &Shared, planned: &[Planned]) -> Rewrites {
 
 /// Renames whatever lies where the builder will write out of its way; returns what is to be
 /// removed.
-pub(super) fn clear(shared: &Shared, planned: &[Planned]) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn clear<'p>(
+    shared: &Shared,
+    planned: impl Iterator<Item = &'p Planned>,
+) -> Result<Vec<PathBuf>, Failure> {
     let mut aside = Vec::new();
     for output in planned {
         let real = shared.real(&output.written);

@@ -119,12 +119,6 @@ impl Shared {
         Ok(path)
     }
 
-    /// Removes the folder of [`Shared::temporary`]. Not left to the last thread that holds this:
-    /// the process may end before it does.
-    pub(super) fn remove_temporary(&self) {
-        drop(self.temp.lock().take());
-    }
-
     /// Renames `path` to a temporary one, which is returned: out of the way at once, to be removed
     /// later.
     pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, Failure> {
