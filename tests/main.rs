@@ -9,6 +9,8 @@ mod cli;
 mod commands;
 /// SIGKILL at any moment.
 mod crash;
+/// Full disks.
+mod disks;
 /// What a builder finds around it.
 mod environment;
 /// Builds that fail, and what is said, kept and left of them.

@@ -161,8 +161,8 @@ pub(super) fn read_plain(store: &Store, drv: &StorePath) -> Result<Derivation, F
         )));
     };
     let file = store.layout().real(drv);
-    let bytes = std::fs::read(&file)
-        .map_err(|e| failure(&format!("reading derivation `{}`", file.display()), &e))?;
+    let bytes = crate::base::fs::read_regular(&file, aterm::MOST_BYTES)
+        .map_err(|e| failure("opening a derivation", &e))?;
     aterm::parse(name, &bytes, dir).map_err(|error| {
         let place = file.display();
         Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", with_causes(&error)))
