@@ -4,9 +4,9 @@
 //! nursery costs a tenth of that.
 //!
 //! A request is descriptors over a socket: the order, the log and the *line*, a socket that is both
-//! the life-line of the keeper (its end means: kill all) and the way its report comes back. Locks may
-//! follow: the keeper holds them open until all it keeps is dead, so that after the death of drover
-//! nobody takes over what a dying builder may still write to.
+//! the life-line of the keeper (its end means: kill all) and the way its report comes back. Locks
+//! may follow: the keeper holds them open until all it keeps is dead, so that after the death of
+//! drover nobody takes over what a dying builder may still write to.
 //! Nothing of a build depends on the nursery after the fork: when it is killed, builds in flight go
 //! on and the next request starts another. Knows nothing of what an order says.
 
