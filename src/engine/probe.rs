@@ -274,7 +274,7 @@ fn here(drv: &Derivation, options: &DerivationOptions, platforms: &Platforms) ->
 /// Why `drv` can never be built here, however many slots there are.
 fn obstacle(drv: &Derivation, options: &DerivationOptions, dir: &StoreDir) -> Option<Failure> {
     if let Some(builtin) = drv.builder.strip_prefix(b"builtin:".as_slice()) {
-        return super::builtin::obstacle(&String::from_utf8_lossy(builtin));
+        return super::builtin::obstacle(drv, &String::from_utf8_lossy(builtin));
     }
     let not_drv = options.exports.build_references_graph.values().find(|p| !p.is_derivation());
     not_drv.map(|path| {

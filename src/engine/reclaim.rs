@@ -109,9 +109,9 @@ impl Worker {
             Ok(reclaimed) => {
                 done.build_folders += reclaimed.folders;
                 done.bytes += reclaimed.removed.bytes;
-                reclaimed.failed.iter().for_each(|error| self.warn(&chain(error)));
+                reclaimed.failed.iter().for_each(|error| self.warn(&with_causes(error)));
             }
-            Err(error) => self.warn(&chain(&error)),
+            Err(error) => self.warn(&with_causes(&error)),
         }
     }
 
