@@ -4,13 +4,13 @@
 //!   ends the descendants of a keeper that was killed: it is the subreaper above them;
 //! - a **keeper** (one a builder) is the builder's parent and the subreaper of all its descendants.
 //!   It holds no descriptor but the line. When the builder ends it kills every descendant left,
-//!   setsid'd and daemonised ones too, then reports. When the line ends (drover was killed, or asks)
-//!   it does the same.
+//!   setsid'd and daemonised ones too, then reports. When the line ends (drover was killed, or
+//!   asks) it does the same.
 //!
 //! All signals are blocked in both and they are in a session of their own, so neither a terminal
 //! nor `kill(0)` of a builder reaches them. What is not held: a builder of the same user can kill
-//! keeper and nursery together and then daemons of its own survive; that takes intent, and isolation
-//! (another user, a pid namespace) is the answer to it.
+//! keeper and nursery together and then daemons of its own survive; that takes intent, and
+//! isolation (another user, a pid namespace) is the answer to it.
 
 #![expect(unsafe_code, reason = "fork and waitid, for which no safe wrapper serves")]
 
@@ -28,10 +28,13 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
 use super::fd;
-use super::nursery::{Death, HEADER, Report, VERB};
+use super::nursery::{Death, HEADER, MOST_LOCKS, Report, VERB};
 
 /// How long a report waits for descendants to die.
 const PATIENCE: Duration = Duration::from_millis(900);
+
+/// Descriptors of a request.
+const MOST_FDS: usize = 3 + MOST_LOCKS;
 
 /// Starts the process that a payload describes, with the log as its output: its pid, or the number
 /// of the step that failed and the system's error number.
@@ -75,8 +78,12 @@ fn nurse(launch: Launch) -> std::io::Result<()> {
             collect(&mut keepers);
         }
         if request {
-            let Some(fds) = fd::receive_fds::<3>(rustix::stdio::stdin())? else { return Ok(()) };
-            if let Ok([order, log, line]) = <[OwnedFd; 3]>::try_from(fds) {
+            let Some(fds) = fd::receive_fds::<MOST_FDS>(rustix::stdio::stdin())? else {
+                return Ok(());
+            };
+            let mut fds = fds.into_iter();
+            if let (Some(order), Some(log), Some(line)) = (fds.next(), fds.next(), fds.next()) {
+                // What else came are locks. They are never touched: the child has them open.
                 keepers.extend(fork_keeper(order, log, line, &signals, launch));
             }
         }
@@ -225,16 +232,22 @@ enum Gone {
 fn end_family(signals: &SignalFd, patience: Duration) -> Gone {
     let end = Instant::now() + patience;
     let mut pause = Duration::from_millis(2);
+    let mut due = Instant::now() + pause;
     loop {
         while let Ok(Some(_)) = signals.read_signal() {}
         if collect_all() == Gone::Yes {
             return Gone::Yes;
         }
-        // The group is dying already: often this wait is all that is needed.
-        let woken = fd::wait_readable([signals.as_fd()], Some(pause));
-        if !matches!(woken, Ok([true])) {
+        // By the clock, not when all is quiet: each generation of those who fork all the time ends
+        // as our child, so it is never quiet.
+        if Instant::now() >= due {
             strike(&BTreeSet::new());
             pause = (pause * 2).min(Duration::from_millis(100));
+            due = Instant::now() + pause;
+        } else {
+            // The group is dying already: often this wait is all that is needed.
+            let left = due.saturating_duration_since(Instant::now());
+            let _ = fd::wait_readable([signals.as_fd()], Some(left));
         }
         if Instant::now() >= end {
             return collect_all();
@@ -276,21 +289,24 @@ fn strike(spared: &BTreeSet<i32>) {
     }
 }
 
-/// All living descendants of this process but `spared` and theirs, from one look over `/proc`.
+/// All living descendants of this process but `spared` and theirs.
 fn descendants(spared: &BTreeSet<i32>) -> Vec<i32> {
-    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        if let Some(parent) = parent_of(pid) {
-            children.entry(parent).or_default().push(pid);
-        }
+    let me = nix::unistd::getpid().as_raw();
+    // The kernel's own lists are read in no time, whatever else runs on the machine: those who fork
+    // all the time have no time to get away. Not every kernel has them.
+    if std::fs::exists(format!("/proc/self/task/{me}/children")).unwrap_or(false) {
+        return below(me, spared, children_of);
     }
+    let mut children = all_children();
+    below(me, spared, |pid| children.remove(&pid).unwrap_or_default())
+}
+
+/// All below `top` by `children`, but `spared` and theirs.
+fn below(top: i32, spared: &BTreeSet<i32>, mut children: impl FnMut(i32) -> Vec<i32>) -> Vec<i32> {
     let mut found = Vec::new();
-    let mut open = vec![nix::unistd::getpid().as_raw()];
+    let mut open = vec![top];
     while let Some(pid) = open.pop() {
-        for child in children.remove(&pid).unwrap_or_default() {
+        for child in children(pid) {
             if !spared.contains(&child) {
                 found.push(child);
                 open.push(child);
@@ -298,6 +314,31 @@ fn descendants(spared: &BTreeSet<i32>) -> Vec<i32> {
         }
     }
     found
+}
+
+/// The children of a process, by all its threads.
+fn children_of(pid: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    for task in tasks {
+        let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(list.split_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+    }
+    found
+}
+
+/// Every living process by its parent, from one look over `/proc`.
+fn all_children() -> BTreeMap<i32, Vec<i32>> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return children };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if let Some(parent) = parent_of(pid) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    children
 }
 
 /// The parent of a process that lives, from `/proc/PID/stat`: state and parent follow the last `)`,
