@@ -30,6 +30,7 @@ use crate::format::options::DerivationOptions;
 use crate::format::{Derivation, StorePath};
 use crate::machine::Failure;
 use crate::machine::vocab::{GoalId, Input, Mode, Outputs};
+use crate::sandbox::Locks;
 use crate::store::registrar::{Build, Verdict};
 
 /// What a build job is to do.
@@ -66,6 +67,8 @@ pub(super) struct Work<'a> {
     pub options: DerivationOptions,
     pub planned: Vec<Planned>,
     pub inputs: BTreeSet<StorePath>,
+    /// The locks of its outputs.
+    pub locks: Locks,
 }
 
 /// Builds, tells every moment, and cleans up.
@@ -92,9 +95,20 @@ fn attempt<'a>(task: &'a Task<'a>, left: &mut Leftovers<'a>) -> Result<Input, Fa
     if task.mode == Mode::Normal && all_valid(task.outputs, &planned) {
         return Ok(Input::AlreadyValid);
     }
-    let result = build(task, drv, planned, left);
+    let result = keepers_share(&locks).and_then(|held| build(task, drv, planned, held, left));
     let _ = locks.release(Deletion::Delete);
     result.map(|()| Input::Registered)
+}
+
+/// The locks as the keeper of the builder gets them: when this process is killed they last until
+/// nothing can write to the outputs any more.
+fn keepers_share(locks: &PathLocks) -> Result<Locks, Failure> {
+    let mut held = Locks::default();
+    for file in locks.files() {
+        let file = file.try_clone().map_err(|e| failure("sharing the locks", &e))?;
+        held.push(file.into());
+    }
+    Ok(held)
 }
 
 /// All locks or the path of one that another process holds.
@@ -131,14 +145,15 @@ fn build<'a>(
     task: &'a Task<'a>,
     drv: Derivation,
     planned: Vec<Planned>,
+    locks: Locks,
     left: &mut Leftovers<'a>,
 ) -> Result<(), Failure> {
     let shared = task.shared;
     let options = DerivationOptions::from(&drv, shared.store_dir())
-        .map_err(|e| Failure::BadDerivation(super::failures::chain(&e)))?;
+        .map_err(|e| Failure::BadDerivation(crate::base::error::with_causes(&e)))?;
     left.paths.extend(outputs::clear(shared, planned.iter())?);
     let inputs = graphs::input_closure(shared, &drv)?;
-    let work = Work { task, drv, options, planned, inputs };
+    let work = Work { task, drv, options, planned, inputs, locks };
     let result = run_and_register(&work, left);
     if result.is_err() {
         // Whatever the builder left at its outputs' places is nobody's, and the locks are still
@@ -157,7 +172,7 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
     let shared = task.shared;
     let dir = shared.build_dirs.create().map_err(|e| failure("making a build folder", &e))?;
     let dir = left.dir.insert(dir);
-    let prepared = builder::prepare(work, dir.path())?;
+    let prepared = builder::prepare(work, dir)?;
     let log = left.log.insert(BuildLog::new(shared, task.drv));
     left.started = Some(announce(work));
     run_builder(work, &prepared, log)?;

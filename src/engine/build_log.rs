@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use super::failures::chain;
 use super::isolation;
 use super::report::Notice;
 use super::settings::{KeepLog, LiveLog, Sandbox};
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::format::StorePath;
 use crate::sandbox::{Lines, LogSink, Tail};
 use crate::store::logs::{LogPolicy, LogWriter};
@@ -77,7 +77,7 @@ impl<'s> BuildLog<'s> {
         if self.trouble.is_none() {
             match self.file.finish() {
                 Ok(path) => return path,
-                Err(error) => self.trouble = Some(chain(&error)),
+                Err(error) => self.trouble = Some(with_causes(&error)),
             }
         }
         let why = self.trouble.unwrap_or_default();
@@ -88,7 +88,7 @@ impl<'s> BuildLog<'s> {
 
     fn write_file(&mut self, bytes: &[u8]) {
         if self.trouble.is_none() {
-            self.trouble = self.file.write(bytes).err().map(|error| chain(&error));
+            self.trouble = self.file.write(bytes).err().map(|error| with_causes(&error));
         }
     }
 }

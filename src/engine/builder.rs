@@ -12,6 +12,7 @@ use super::environment::{Environment, Given, Structured, environment};
 use super::failures::failure;
 use super::{graphs, outputs};
 use crate::base::fs::room;
+use crate::base::tempdir::BuildDir;
 use crate::format::structured_attrs;
 use crate::machine::Failure;
 use crate::sandbox::{self, Ended, Family, Limits, Personality, SandboxError, SpawnPlan};
@@ -27,7 +28,8 @@ pub(super) struct Prepared {
 }
 
 /// Writes the builder's files into `dir` and decides how it is started.
-pub(super) fn prepare(work: &Work<'_>, dir: &Path) -> Result<Prepared, Failure> {
+pub(super) fn prepare(work: &Work<'_>, build_dir: &BuildDir) -> Result<Prepared, Failure> {
+    let dir = build_dir.path();
     check_host()?;
     let made = builder_environment(work, dir)?;
     for (name, contents) in &made.files {
@@ -46,6 +48,11 @@ pub(super) fn prepare(work: &Work<'_>, dir: &Path) -> Result<Prepared, Failure> 
     plan.env = made.vars;
     let system = work.drv.platform.to_str_lossy();
     plan.personality = Personality::of(&system, &settings.platforms.system);
+    plan.locks = work.locks.clone();
+    if let Some(folder) = build_dir.folder() {
+        let folder = folder.try_clone().map_err(|e| failure("sharing the build folder", &e))?;
+        plan.locks.push(folder.into());
+    }
     Ok(Prepared { plan })
 }
 

@@ -2,16 +2,17 @@
 //!
 //! A builder writes to the final paths, unless an output is valid already (a second build to
 //! compare, or some outputs of several): then it writes to scratch paths of the same length, and
-//! what it wrote is rewritten into place (semantics F17). Fixed outputs are copied (F18). Held locks
-//! are the caller's.
+//! what it wrote is rewritten into place (semantics F17). Fixed outputs are copied (F18). Held
+//! locks are the caller's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::environment::Rewrites;
-use super::failures::{chain, failure, is_no_space};
+use super::failures::{failure, is_no_space};
 use super::judge::Made;
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::format::content_address::ContentAddress;
 use crate::format::derivation::Method;
 use crate::format::nar::Executable;
@@ -239,7 +240,7 @@ impl Intake<'_> {
             (_, Some(file)) => Failure::BadOutput {
                 output: output.name.clone(),
                 file: file.display().to_string(),
-                why: chain(&error),
+                why: with_causes(&error),
             },
         })
     }
