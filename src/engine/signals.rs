@@ -3,11 +3,11 @@
 use std::io;
 use std::thread;
 
-use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::moments::Message;
+use crate::base::mailbox::Outbox;
 
 /// Watches signals until dropped.
 pub(super) struct Watch {
@@ -19,7 +19,7 @@ impl Watch {
     ///
     /// # Errors
     /// The system's word if handlers or the thread cannot be made.
-    pub(super) fn start(outbox: Sender<Message>) -> io::Result<Self> {
+    pub(super) fn start(outbox: Outbox<Message>) -> io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let handle = signals.handle();
         thread::Builder::new().name("signals".into()).spawn(move || {
