@@ -5,10 +5,20 @@
 mod cli;
 /// Commands beside those of real Nix.
 mod commands;
+/// SIGKILL at any moment.
+mod crash;
 /// Arrows between floors only go down.
 mod floors;
+/// Sizes, heads and places of things in the source.
+mod house;
 /// drover and real Nix on one store.
 mod interop;
+/// Signals, killed helpers, stuck terminals.
+mod interrupt;
+/// Many processes on one store.
+mod parallel;
+/// The README says what is so.
+mod readme;
 /// Recipes from outside.
 mod recipe;
 /// One process under its keeper: its world, its end, its limits, its family.

@@ -196,7 +196,8 @@ fn a_child_in_a_session_of_its_own_is_killed() {
 fn a_daemon_is_killed() {
     // The daemon says when it is one: only then does the builder end.
     leaves_nobody(
-        "export P=$$; trap 'exit 0' USR1; exec 9>FIFO; (setsid sh -c 'trap \"\" HUP TERM INT; \
+        "export P=$$; trap 'exit 0' USR1; exec 9>FIFO; \
+         (setsid sh -c 'trap \"\" HUP TERM INT; \
          (setsid sh -c \"echo here >&9; kill -USR1 \\$P; sleep 1000\" &)' &); sleep 1000 & wait",
     );
 }
@@ -377,6 +378,8 @@ fn a_killed_nursery_disturbs_no_build() {
 
 #[test]
 fn a_killed_keeper_is_an_error_and_leaves_nobody() {
+    // The nursery ends the orphans of a lost keeper: it must not be killed meanwhile.
+    let _alone = alone();
     let fifo = Fifo::new();
     let dead = fifo.watch();
     let script =
@@ -389,6 +392,8 @@ fn a_killed_keeper_is_an_error_and_leaves_nobody() {
 
 #[test]
 fn a_stopped_keeper_is_ended_by_a_limit() {
+    // The nursery ends the orphans of a lost keeper: it must not be killed meanwhile.
+    let _alone = alone();
     let fifo = Fifo::new();
     let dead = fifo.watch();
     let script =
@@ -405,7 +410,8 @@ fn a_stopped_keeper_is_ended_by_a_limit() {
 fn victim() {
     let fifo = std::fs::read_to_string("victim-fifo").unwrap();
     let script = format!(
-        "trap '' HUP TERM INT; exec 9>{fifo}; (setsid sh -c 'trap \"\" HUP; sleep 1000; sleep 1000' &); \
+        "trap '' HUP TERM INT; exec 9>{fifo}; \
+             (setsid sh -c 'trap \"\" HUP; sleep 1000; sleep 1000' &); \
          setsid sleep 1000 & echo here >&9; sleep 1000; sleep 1000"
     );
     std::thread::scope(|scope| {

@@ -246,8 +246,8 @@ pub fn rename_aside(path: &Path, mark: &str) -> Result<Option<PathBuf>> {
     Err(Errno::EXIST).doing("renaming", path)
 }
 
-/// Makes `path` hold `bytes` with `mode`, on disk: by a file beside it that takes its place, so that
-/// nobody ever reads a part.
+/// Makes `path` hold `bytes` with `mode`, on disk: by a file beside it that takes its place, so
+/// that nobody ever reads a part.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let name = path.file_name().ok_or(Errno::INVAL).doing("writing", path)?;
     let (mut file, draft) = create_draft(path, name)?;

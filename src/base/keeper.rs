@@ -4,13 +4,13 @@
 //!   ends the descendants of a keeper that was killed: it is the subreaper above them;
 //! - a **keeper** (one a builder) is the builder's parent and the subreaper of all its descendants.
 //!   It holds no descriptor but the line. When the builder ends it kills every descendant left,
-//!   setsid'd and daemonised ones too, then reports. When the line ends (drover was killed, or asks)
-//!   it does the same.
+//!   setsid'd and daemonised ones too, then reports. When the line ends (drover was killed, or
+//!   asks) it does the same.
 //!
 //! All signals are blocked in both and they are in a session of their own, so neither a terminal
 //! nor `kill(0)` of a builder reaches them. What is not held: a builder of the same user can kill
-//! keeper and nursery together and then daemons of its own survive; that takes intent, and isolation
-//! (another user, a pid namespace) is the answer to it.
+//! keeper and nursery together and then daemons of its own survive; that takes intent, and
+//! isolation (another user, a pid namespace) is the answer to it.
 
 #![expect(unsafe_code, reason = "fork and waitid, for which no safe wrapper serves")]
 
@@ -28,10 +28,13 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
 use super::fd;
-use super::nursery::{Death, HEADER, Report, VERB};
+use super::nursery::{Death, HEADER, MOST_LOCKS, Report, VERB};
 
 /// How long a report waits for descendants to die.
 const PATIENCE: Duration = Duration::from_millis(900);
+
+/// Descriptors of a request.
+const MOST_FDS: usize = 3 + MOST_LOCKS;
 
 /// Starts the process that a payload describes, with the log as its output: its pid, or the number
 /// of the step that failed and the system's error number.
@@ -75,8 +78,12 @@ fn nurse(launch: Launch) -> std::io::Result<()> {
             collect(&mut keepers);
         }
         if request {
-            let Some(fds) = fd::receive_fds::<3>(rustix::stdio::stdin())? else { return Ok(()) };
-            if let Ok([order, log, line]) = <[OwnedFd; 3]>::try_from(fds) {
+            let Some(fds) = fd::receive_fds::<MOST_FDS>(rustix::stdio::stdin())? else {
+                return Ok(());
+            };
+            let mut fds = fds.into_iter();
+            if let (Some(order), Some(log), Some(line)) = (fds.next(), fds.next(), fds.next()) {
+                // What else came are locks. They are never touched: the child has them open.
                 keepers.extend(fork_keeper(order, log, line, &signals, launch));
             }
         }

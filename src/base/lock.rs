@@ -263,7 +263,8 @@ pub struct PathLocks {
 
 impl PathLocks {
     /// Takes the locks of all files in `paths`, in sorted order, without waiting. An inner `Err`
-    /// is the first that is held elsewhere; those already taken were let go and their files removed.
+    /// is the first that is held elsewhere; those already taken were let go and their files
+    /// removed.
     ///
     /// # Errors
     /// [`LockError`] if a file cannot be opened or locked at all.
@@ -295,6 +296,12 @@ impl PathLocks {
             locks.held.push((path, lock));
         }
         Ok(locks)
+    }
+
+    /// The open lock files: whoever else has them open holds the locks as well, until they are let
+    /// go here or closed there.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.held.iter().map(|(_, lock)| lock.file())
     }
 
     /// Lets all go.

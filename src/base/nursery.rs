@@ -3,8 +3,10 @@
 //! hundred megabytes; executing a keeper for every build costs a program start; a fork of the small
 //! nursery costs a tenth of that.
 //!
-//! A request is three descriptors over a socket: the order, the log and the *line*, a socket that is
-//! both the life-line of the keeper (its end means: kill all) and the way its report comes back.
+//! A request is descriptors over a socket: the order, the log and the *line*, a socket that is both
+//! the life-line of the keeper (its end means: kill all) and the way its report comes back. Locks
+//! may follow: the keeper holds them open until all it keeps is dead, so that after the death of
+//! drover nobody takes over what a dying builder may still write to.
 //! Nothing of a build depends on the nursery after the fork: when it is killed, builds in flight go
 //! on and the next request starts another. Knows nothing of what an order says.
 
@@ -27,6 +29,8 @@ use super::fd;
 pub(super) const VERB: &str = "__keeper";
 /// Bytes the log pipe should hold: a fast writer then needs few wake-ups.
 const LOG_PIPE: usize = 256 << 10;
+/// Locks that go with a request at most; the kernel carries 253 descriptors in a message.
+pub(super) const MOST_LOCKS: usize = 240;
 /// Start of the order: the keeper's pid and the builder's, written by the keeper.
 pub(super) const HEADER: usize = 8;
 
@@ -34,7 +38,8 @@ static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static NURSERY: Mutex<Option<Arc<Nursery>>> = Mutex::new(None);
 
 /// Takes another program than this one as nursery; for programs that use drover as a library and
-/// do not call [`super::keeper::main_if_keeper`]. Only the first call before the first build counts.
+/// do not call [`super::keeper::main_if_keeper`]. Only the first call before the first build
+/// counts.
 pub fn use_program(path: impl Into<PathBuf>) {
     let _ = PROGRAM.set(path.into());
 }
@@ -61,7 +66,7 @@ impl Nursery {
         Ok(Nursery { socket: ours, process: Mutex::new(process) })
     }
 
-    fn send(&self, fds: &[BorrowedFd<'_>; 3]) -> io::Result<()> {
+    fn send(&self, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         loop {
             match fd::send_fds(self.socket.as_fd(), fds) {
                 // Too many descriptors on their way for this user: the nursery takes them off.
@@ -195,8 +200,9 @@ pub enum Line {
     NeverBegun,
 }
 
-/// Has a keeper start the process that `payload` describes. Returns before it runs.
-pub fn start(payload: &[u8]) -> Result<Kept> {
+/// Has a keeper start the process that `payload` describes, and hold `locks` (only the first 240)
+/// until all of it is dead. Returns before it runs.
+pub fn start(payload: &[u8], locks: &[BorrowedFd<'_>]) -> Result<Kept> {
     let (line, theirs) = fd::message_pair()?;
     let (log, write) = fd::pipe(LOG_PIPE)?;
     fd::set_nonblocking(&log)?;
@@ -207,7 +213,8 @@ pub fn start(payload: &[u8]) -> Result<Kept> {
         .write_all_at(&[0; HEADER], 0)
         .and_then(|()| order.write_all_at(payload, HEADER as u64))
         .calling("writing a process's plan")?;
-    let fds = [order.as_fd(), write.as_fd(), theirs.as_fd()];
+    let mut fds = vec![order.as_fd(), write.as_fd(), theirs.as_fd()];
+    fds.extend(locks.iter().take(MOST_LOCKS));
     let mut nurse = nursery(None)?;
     for _ in 0..3 {
         match nurse.send(&fds) {
@@ -272,9 +279,9 @@ impl Kept {
         (pid(0), pid(1))
     }
 
-    /// The last resort when the keeper is dead or does not answer: kills it and the builder's group.
-    /// The pids are ours only as long as nobody else could take them, so this follows the loss at
-    /// once.
+    /// The last resort when the keeper is dead or does not answer: kills it and the builder's
+    /// group. The pids are ours only as long as nobody else could take them, so this follows the
+    /// loss at once.
     pub fn kill_by_pid(&self, keeper: Answers) {
         let (keeper_pid, builder) = self.pids();
         if keeper == Answers::No {

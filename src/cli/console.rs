@@ -129,6 +129,8 @@ impl Teller {
 pub struct Console {
     teller: Teller,
     thread: JoinHandle<()>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Console {
@@ -158,9 +160,13 @@ impl Console {
             last: None,
         };
         let inbox = Inbox { controls, logs, dropped };
-        let work = move || inbox.run(screen);
+        let (end, ended) = bounded(0);
+        let work = move || {
+            inbox.run(screen);
+            drop::<Sender<()>>(end);
+        };
         let thread = std::thread::Builder::new().name("console".into()).spawn(work)?;
-        Ok(Self { teller, thread })
+        Ok(Self { teller, thread, ended })
     }
 
     /// Where notices are told.
@@ -174,6 +180,14 @@ impl Console {
         let _ = self.teller.control.send(Message::End(text));
         // A console that panicked has said so itself.
         let _ = self.thread.join();
+    }
+
+    /// The same for a run that was interrupted: a terminal that takes nothing must not hold up
+    /// the end for longer than `patience`.
+    pub fn finish_within(self, text: String, patience: Duration) {
+        let _ = self.teller.control.send(Message::End(text));
+        // Nothing is ever sent: this returns when the thread has ended.
+        let _ = self.ended.recv_timeout(patience);
     }
 }
 

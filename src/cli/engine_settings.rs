@@ -64,7 +64,6 @@ fn places(config: &Config) -> Places {
         build_dir: build_dir.unwrap_or_else(|| config.store.state_dir.join("builds")),
         // Always there on Linux, and right even after the file was replaced by a new version.
         own_program: PathBuf::from("/proc/self/exe"),
-        allowed_host_paths: config.isolating.allowed_host_paths.clone(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::report::{LockHolder, Notice, Outcome, Progress};
+use crate::engine::report::{LockHolder, Notice, Outcome, Progress, Reclaimed};
 use crate::format::{StoreDir, StorePath};
 use crate::machine::Failure;
 
@@ -84,6 +84,7 @@ impl Status {
                 let known = self.isolation.replace(text.clone());
                 (self.manner > Manner::Quiet && known.as_ref() != Some(&text)).then_some(text)
             }
+            Notice::Reclaimed(done) => (self.manner > Manner::Quiet).then(|| reclaimed(done)),
             Notice::Progress(progress) => {
                 self.progress = *progress;
                 None
@@ -122,6 +123,27 @@ impl Status {
         line.truncate(width);
         line
     }
+}
+
+/// Only what was there, in one line.
+fn reclaimed(done: &Reclaimed) -> String {
+    let count = |n: usize, what: &str| match n {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        n => Some(format!("{n} {what}s")),
+    };
+    let parts = [
+        count(done.build_folders, "build folder"),
+        count(done.locks, "lock file"),
+        count(done.outputs, "unfinished output"),
+        count(done.temp_folders, "temporary folder"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let size = match done.bytes >> 20 {
+        0 => String::new(),
+        mib => format!(" ({mib} MiB)"),
+    };
+    format!("removed what killed processes had left: {}{size}", parts.join(", "))
 }
 
 fn held_by(holder: &LockHolder) -> String {
@@ -193,6 +215,15 @@ mod tests {
         assert_eq!(status.line(12), "[1 running, ");
         status.take(&finished(Outcome::Built));
         assert_eq!(status.line(80), "[1 running, 2 done, 3 failed, 4 waiting]");
+    }
+
+    #[test]
+    fn what_was_taken_back_is_one_line() {
+        let done = Reclaimed { build_folders: 2, locks: 1, bytes: 3 << 20, ..Reclaimed::default() };
+        let want = "removed what killed processes had left: 2 build folders, 1 lock file (3 MiB)";
+        let notice = Notice::Reclaimed(done);
+        assert_eq!(status(Manner::Live).take(&notice).as_deref(), Some(want));
+        assert_eq!(status(Manner::Quiet).take(&notice), None);
     }
 
     #[test]

@@ -155,22 +155,6 @@ fn split(layout: &Layout, rest: &Path) -> Result<(StorePath, PathBuf), String> {
     Ok((path, rest.components().skip(1).collect()))
 }
 
-/// An error and all its causes, from the outermost in.
-#[must_use]
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

@@ -8,25 +8,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crossbeam_channel::RecvError;
+
 use super::build_log::BuildLog;
 use super::builder::{self, Prepared};
 use super::check;
 use super::failures::failure;
 use super::graphs;
 use super::judge;
+use super::mismatch;
 use super::moments::Moments;
-use super::outputs::{self, Intake, Planned, Taken};
+use super::outputs::{self, Intake, Planned, Rejected, Taken};
 use super::probe::read_derivation;
 use super::report::{Notice, Times};
 use super::settings::KeepFailed;
 use super::shared::{Record, Shared};
 use crate::base::Cancel;
 use crate::base::lock::{Deletion, PathLocks};
+use crate::base::mailbox::Inbox;
 use crate::base::tempdir::BuildDir;
 use crate::format::options::DerivationOptions;
 use crate::format::{Derivation, StorePath};
 use crate::machine::Failure;
 use crate::machine::vocab::{GoalId, Input, Mode, Outputs};
+use crate::sandbox::Locks;
 use crate::store::registrar::{Build, Verdict};
 
 /// What a build job is to do.
@@ -63,6 +68,8 @@ pub(super) struct Work<'a> {
     pub options: DerivationOptions,
     pub planned: Vec<Planned>,
     pub inputs: BTreeSet<StorePath>,
+    /// The locks of its outputs.
+    pub locks: Locks,
 }
 
 /// Builds, tells every moment, and cleans up.
@@ -89,9 +96,20 @@ fn attempt<'a>(task: &'a Task<'a>, left: &mut Leftovers<'a>) -> Result<Input, Fa
     if task.mode == Mode::Normal && all_valid(task.outputs, &planned) {
         return Ok(Input::AlreadyValid);
     }
-    let result = build(task, drv, planned, left);
+    let result = keepers_share(&locks).and_then(|held| build(task, drv, planned, held, left));
     let _ = locks.release(Deletion::Delete);
     result.map(|()| Input::Registered)
+}
+
+/// The locks as the keeper of the builder gets them: when this process is killed they last until
+/// nothing can write to the outputs any more.
+fn keepers_share(locks: &PathLocks) -> Result<Locks, Failure> {
+    let mut held = Locks::default();
+    for file in locks.files() {
+        let file = file.try_clone().map_err(|e| failure("sharing the locks", &e))?;
+        held.push(file.into());
+    }
+    Ok(held)
 }
 
 /// All locks or the path of one that another process holds.
@@ -128,19 +146,24 @@ fn build<'a>(
     task: &'a Task<'a>,
     drv: Derivation,
     planned: Vec<Planned>,
+    locks: Locks,
     left: &mut Leftovers<'a>,
 ) -> Result<(), Failure> {
     let shared = task.shared;
     let options = DerivationOptions::from(&drv, shared.store_dir())
-        .map_err(|e| Failure::BadDerivation(super::failures::chain(&e)))?;
-    left.paths.extend(outputs::clear(shared, &planned)?);
+        .map_err(|e| Failure::BadDerivation(crate::base::error::with_causes(&e)))?;
+    left.paths.extend(outputs::clear(shared, planned.iter())?);
     let inputs = graphs::input_closure(shared, &drv)?;
-    let work = Work { task, drv, options, planned, inputs };
+    let work = Work { task, drv, options, planned, inputs, locks };
     let result = run_and_register(&work, left);
     if result.is_err() {
         // Whatever the builder left at its outputs' places is nobody's, and the locks are still
-        // ours.
-        left.paths.extend(outputs::clear(shared, &work.planned)?);
+        // ours. What is valid all the same (a commit whose verdict got lost) is not touched.
+        let written = work.planned.iter().map(|output| &output.written);
+        if let Ok(valid) = shared.store.db().valid(written) {
+            let invalid = work.planned.iter().filter(|output| !valid.contains(&output.written));
+            left.paths.extend(outputs::clear(shared, invalid).unwrap_or_default());
+        }
     }
     result
 }
@@ -150,7 +173,7 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
     let shared = task.shared;
     let dir = shared.build_dirs.create().map_err(|e| failure("making a build folder", &e))?;
     let dir = left.dir.insert(dir);
-    let prepared = builder::prepare(work, dir.path())?;
+    let prepared = builder::prepare(work, dir)?;
     let log = left.log.insert(BuildLog::new(shared, task.drv));
     left.started = Some(announce(work));
     run_builder(work, &prepared, log)?;
@@ -162,7 +185,9 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
     if task.mode == Mode::Check {
         left.paths.extend(taken.values().map(|t| t.at.clone()));
         left.paths.extend(scratch(work));
-        return check::compare(work, &taken, &mut left.paths);
+        check::compare(work, &taken, &mut left.paths)?;
+        task.moments.say(Input::Ingested);
+        return Ok(());
     }
     left.paths.extend(scratch(work));
     register(work, &taken)
@@ -205,7 +230,10 @@ fn take_in(work: &Work<'_>) -> Result<BTreeMap<String, Taken>, Failure> {
         inputs: &work.inputs,
         mode: task.mode,
     };
-    let taken = intake.take_all()?;
+    let taken = intake.take_all().map_err(|rejected| match rejected {
+        Rejected::Failed(failure) => failure,
+        Rejected::OtherHash(misnamed) => mismatch::keep(task, *misnamed),
+    })?;
     let made = outputs::made(&work.planned, &taken);
     let closure = |roots: &BTreeSet<StorePath>| graphs::closure_sizes(task.shared, roots);
     judge::judge(&work.options.outputs, &made, &closure)?;
@@ -236,15 +264,27 @@ fn register(work: &Work<'_>, taken: &BTreeMap<String, Taken>) -> Result<(), Fail
     };
     let paths: Vec<StorePath> = taken.values().map(|t| t.info.path.clone()).collect();
     shared.books.uncommitted.lock().extend(paths.iter().map(|path| (path.clone(), id)));
-    let verdict = shared.books.await_verdict(id);
-    let submitted = shared.submit(build);
-    submitted.map_err(|e| failure("registering the outputs", &e))?;
-    task.moments.say(Input::Ingested);
-    let verdict = verdict.recv();
+    let verdict = submit(shared, build).map(|verdict| {
+        task.moments.say(Input::Ingested);
+        verdict.recv()
+    });
     let mut uncommitted = shared.books.uncommitted.lock();
     for path in &paths {
         uncommitted.remove(path);
     }
+    drop(uncommitted);
+    understood(verdict?)
+}
+
+/// Hands a build to the registrar; its verdict will arrive at what is returned.
+pub(super) fn submit(shared: &Shared, build: Build) -> Result<Inbox<Verdict>, Failure> {
+    let verdict = shared.books.await_verdict(build.id);
+    shared.submit(build).map_err(|e| failure("registering the outputs", &e))?;
+    Ok(verdict)
+}
+
+/// What a verdict means for the build.
+pub(super) fn understood(verdict: Result<Verdict, RecvError>) -> Result<(), Failure> {
     match verdict {
         Ok(Verdict::Registered) => Ok(()),
         Ok(Verdict::Rejected(error) | Verdict::Fatal(error)) => {

@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
-use super::failures::chain;
+use super::isolation;
 use super::report::Notice;
-use super::settings::{KeepLog, LiveLog};
+use super::settings::{KeepLog, LiveLog, Sandbox};
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::format::StorePath;
 use crate::sandbox::{Lines, LogSink, Tail};
 use crate::store::logs::{LogPolicy, LogWriter};
@@ -55,16 +56,20 @@ impl<'s> BuildLog<'s> {
         self.tail.lines().map(<[u8]>::to_vec).collect()
     }
 
-    /// Adds the engine's own verdict and puts the file where it stays.
+    /// Adds the engine's own words, the level of isolation where another was wished for and the
+    /// verdict, and puts the file where it stays.
     pub(super) fn finish(mut self, verdict: Option<&str>) -> Option<PathBuf> {
-        if let Some(verdict) = verdict {
+        let wanted = self.shared.settings.sandbox == Sandbox::Wanted;
+        let level = wanted.then(|| format!("isolation level: {}", isolation::LEVEL));
+        for words in level.iter().map(String::as_str).chain(verdict) {
             let start = if self.ends_in_line == LineEnd::Open { "\n" } else { "" };
-            self.write_file(format!("{start}drover: {verdict}\n").as_bytes());
+            self.write_file(format!("{start}drover: {words}\n").as_bytes());
+            self.ends_in_line = LineEnd::Ended;
         }
         if self.trouble.is_none() {
             match self.file.finish() {
                 Ok(path) => return path,
-                Err(error) => self.trouble = Some(chain(&error)),
+                Err(error) => self.trouble = Some(with_causes(&error)),
             }
         }
         let why = self.trouble.unwrap_or_default();
@@ -75,7 +80,7 @@ impl<'s> BuildLog<'s> {
 
     fn write_file(&mut self, bytes: &[u8]) {
         if self.trouble.is_none() {
-            self.trouble = self.file.write(bytes).err().map(|error| chain(&error));
+            self.trouble = self.file.write(bytes).err().map(|error| with_causes(&error));
         }
     }
 }

@@ -12,9 +12,10 @@ use super::environment::{Environment, Given, Structured, environment};
 use super::failures::failure;
 use super::{graphs, outputs};
 use crate::base::fs::room;
+use crate::base::tempdir::BuildDir;
 use crate::format::structured_attrs;
 use crate::machine::Failure;
-use crate::sandbox::{self, Ended, Limits, Personality, SandboxError, SpawnPlan};
+use crate::sandbox::{self, Ended, Family, Limits, Personality, SandboxError, SpawnPlan};
 
 /// Below this much room a failure of a builder is put down to the disk (semantics A45).
 const SCARCE: u64 = 8 << 20;
@@ -27,8 +28,9 @@ pub(super) struct Prepared {
 }
 
 /// Writes the builder's files into `dir` and decides how it is started.
-pub(super) fn prepare(work: &Work<'_>, dir: &Path) -> Result<Prepared, Failure> {
-    check_host(work)?;
+pub(super) fn prepare(work: &Work<'_>, build_dir: &BuildDir) -> Result<Prepared, Failure> {
+    let dir = build_dir.path();
+    check_host()?;
     let made = builder_environment(work, dir)?;
     for (name, contents) in &made.files {
         let file = dir.join(name);
@@ -46,6 +48,11 @@ pub(super) fn prepare(work: &Work<'_>, dir: &Path) -> Result<Prepared, Failure> 
     plan.env = made.vars;
     let system = work.drv.platform.to_str_lossy();
     plan.personality = Personality::of(&system, &settings.platforms.system);
+    plan.locks = work.locks.clone();
+    if let Some(folder) = build_dir.folder() {
+        let folder = folder.try_clone().map_err(|e| failure("sharing the build folder", &e))?;
+        plan.locks.push(folder.into());
+    }
     Ok(Prepared { plan })
 }
 
@@ -63,24 +70,14 @@ fn write_new(file: &Path, contents: &[u8]) -> std::io::Result<()> {
     std::fs::File::create_new(file)?.write_all(contents)
 }
 
-fn check_host(work: &Work<'_>) -> Result<(), Failure> {
+fn check_host() -> Result<(), Failure> {
     if std::fs::symlink_metadata(HOMELESS).is_ok() {
         return Err(Failure::Engine(format!(
             "home directory '{HOMELESS}' exists; please remove it to assure purity of builds \
              without sandboxing"
         )));
     }
-    let allowed = &work.task.shared.settings.places.allowed_host_paths;
-    let outside = work.options.host_paths.iter().find(|path| {
-        let path = Path::new(std::ffi::OsStr::from_bytes(path));
-        !allowed.iter().any(|folder| path.starts_with(folder))
-    });
-    match outside {
-        None => Ok(()),
-        Some(path) => Err(Failure::BadDerivation(format!(
-            "asks for the host path '{path}', which is not in setting `allowed-host-paths`"
-        ))),
-    }
+    Ok(())
 }
 
 fn builder_environment(work: &Work<'_>, dir: &Path) -> Result<Environment, Failure> {
@@ -140,6 +137,14 @@ pub(super) fn run(
         Limits { timeout: set.timeout, max_silent: set.max_silent, max_log_size: set.max_log_size };
     let exit =
         sandbox::run(&prepared.plan, &limits, log, work.task.cancel).map_err(cannot_start)?;
+    if exit.family == Family::MayLive && exit.ended == Ended::Exited(0) {
+        // Whoever still runs could change the outputs after they were hashed.
+        return Err(Failure::Engine(
+            "processes that the builder left behind could not be ended within a second; its \
+             outputs are not trusted"
+                .to_owned(),
+        ));
+    }
     let seconds = |limit: Option<std::time::Duration>| limit.map_or(0, |l| l.as_secs());
     match exit.ended {
         Ended::Exited(0) => Ok(()),

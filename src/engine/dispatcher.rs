@@ -37,7 +37,7 @@ pub(super) struct Dispatcher {
 pub(super) struct EndedBy {
     /// The first signal.
     pub signal: Option<i32>,
-    /// Whether a second one wants it over at once.
+    /// Whether it is to be over at once.
     pub urgency: Option<Urgency>,
     /// Why the store cannot be written.
     pub broken: Option<String>,
@@ -70,7 +70,8 @@ impl Dispatcher {
         }
     }
 
-    /// Runs until every goal has ended, or a second signal wants an end at once.
+    /// Runs until every goal has ended, or a second signal or the end of the last second wants an
+    /// end at once.
     pub(super) fn run(mut self, requests: Vec<Request>) -> (Machine, EndedBy) {
         self.feed(vec![Event::Wanted(requests)]);
         while !self.machine.is_finished() && self.ended_by.urgency != Some(Urgency::AtOnce) {
@@ -116,6 +117,7 @@ impl Dispatcher {
                 list.into_iter().map(|(g, input)| self.heard(g, input)).collect()
             }
             Message::Signal(signal) => self.signalled(signal),
+            Message::TimeUp => self.end_at_once(),
             Message::Broken(why) => {
                 self.ended_by.broken.get_or_insert(why);
                 vec![Event::Interrupted]
@@ -132,15 +134,19 @@ impl Dispatcher {
 
     fn signalled(&mut self, signal: i32) -> Vec<Event> {
         if self.ended_by.signal.is_some() {
-            self.ended_by.urgency = Some(Urgency::AtOnce);
-            for cancel in self.running.values() {
-                cancel.trigger(Urgency::AtOnce);
-            }
-            return Vec::new();
+            return self.end_at_once();
         }
         self.ended_by.signal = Some(signal);
         self.ended_by.urgency = Some(Urgency::Stop);
         vec![Event::Interrupted]
+    }
+
+    fn end_at_once(&mut self) -> Vec<Event> {
+        self.ended_by.urgency = Some(Urgency::AtOnce);
+        for cancel in self.running.values() {
+            cancel.trigger(Urgency::AtOnce);
+        }
+        Vec::new()
     }
 
     fn launch(&mut self, goal: GoalId, job: Job) {

@@ -1,4 +1,6 @@
 //! Which level of isolation builds get: `none` so far, and that is said.
+//!
+//! At this level a builder sees the host as it is, so `__hostPaths` has nothing to open.
 
 use super::report::Notice;
 use super::settings::Sandbox;

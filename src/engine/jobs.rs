@@ -39,6 +39,8 @@ pub(super) fn start(shared: &Arc<Shared>, goal: GoalId, job: Job, line: Line) {
         if let Err(panic) = catch_unwind(run) {
             moments.say(Input::Failed(Failure::Engine(panic_text(&*panic))));
         }
+        // Who learns that the last job is over may take the run apart: nothing of it is held then.
+        drop((moments, for_job, cancel));
         drop(alive);
     };
     let spawned = thread::Builder::new().name("job".into()).stack_size(STACK).spawn(work);

@@ -1,9 +1,9 @@
 //! Connects: threads, channels, one build from top to bottom.
 //!
 //! [`run`] wires a run together and takes it apart again. The [`dispatcher`] feeds the machine and
-//! performs its effects; [`probe`] answers what goals ask of the store; [`build`] is the life of one
-//! build, with its parts in [`builder`], [`outputs`], [`judge`] and [`check`]. Every thread's words
-//! come back through [`moments`].
+//! performs its effects; [`probe`] answers what goals ask of the store; [`build`] is the life of
+//! one build, with its parts in [`builder`], [`outputs`], [`judge`] and [`check`]. Every thread's
+//! words come back through [`moments`].
 
 mod await_lock;
 mod build;
@@ -19,12 +19,13 @@ mod graphs;
 mod isolation;
 mod jobs;
 mod judge;
+mod mismatch;
 pub mod missing;
 mod moments;
 mod outcome;
 mod outputs;
 mod probe;
-pub mod reclaim;
+mod reclaim;
 pub mod report;
 pub mod settings;
 mod shared;
@@ -44,7 +45,7 @@ use crate::machine::vocab::{self, Hook, OnFailure, Policy};
 use crate::store::ingest::{IngestError, sync_tree};
 use crate::store::registrar::Registrar;
 use crate::store::{Store, StoreError};
-use dispatcher::{Dispatcher, EndedBy, Wiring};
+use dispatcher::{Dispatcher, Wiring};
 use moments::Message;
 use report::RunReport;
 use settings::{Fallback, KeepGoing, Settings};
@@ -53,8 +54,9 @@ use shared::Shared;
 pub use crate::machine::vocab::{Forced, Key, Mode, Outputs, Request};
 pub use shared::Tell;
 
-/// How long an interrupted run tidies up.
-const LAST_SECOND: Duration = Duration::from_millis(900);
+/// How long the end of a run waits for what dead processes left to be taken back, and again for
+/// the step at which that is.
+const RECLAIM: Duration = Duration::from_millis(250);
 
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -93,15 +95,23 @@ pub fn run(
     let shared = Arc::new(Shared::new(Arc::clone(store), Arc::clone(settings), build_dirs, tell));
     let (outbox, inbox) = mailbox();
     start_registrar(&shared, &outbox)?;
+    let reclaimer = reclaim::Reclaimer::start(&shared);
     let (probes, questions) = mailbox();
     let (alive, all_ended) = unbounded();
-    let _signals = signals::Watch::start(outbox.clone()).map_err(EngineError::Threads)?;
-    start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
+    let signals = signals::Watch::start(outbox.clone()).map_err(EngineError::Threads)?;
+    let prober = start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
     let wiring = Wiring { probes, outbox, inbox, alive };
     let machine = Machine::new(policy(settings));
     let (machine, ended_by) = Dispatcher::new(machine, Arc::clone(&shared), wiring).run(requests);
     let summary = machine.summary();
-    wind_up(&shared, &all_ended, &ended_by);
+    signals.over();
+    if ended_by.urgency != Some(Urgency::AtOnce) {
+        // Its questions ended with the dispatcher. A panic was told when it happened.
+        let _ = prober.join();
+        wind_up(&shared, &all_ended, signals.time_left());
+        let patience = if ended_by.signal.is_some() { Duration::ZERO } else { RECLAIM };
+        reclaimer.into_iter().for_each(|reclaimer| reclaimer.finish(patience));
+    }
     let report = outcome::run_report(&shared, summary, ended_by.clone(), began.elapsed());
     if ended_by.urgency == Some(Urgency::AtOnce) {
         // What is still running ends with the process; waiting for it is not what was asked for.
@@ -147,26 +157,24 @@ fn start_prober(
     shared: &Arc<Shared>,
     questions: Inbox<Vec<probe::Probe>>,
     outbox: Outbox<Message>,
-) -> std::io::Result<()> {
+) -> std::io::Result<thread::JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let work = move || probe::run(&shared, &questions, &outbox);
-    thread::Builder::new().name("prober".into()).spawn(work).map(drop)
+    thread::Builder::new().name("prober".into()).spawn(work)
 }
 
-/// Waits for the threads of jobs, which tidy up after their last word, and for the registrar.
-fn wind_up(shared: &Shared, all_ended: &Receiver<()>, ended_by: &EndedBy) {
-    match ended_by.urgency {
-        Some(Urgency::AtOnce) => return,
-        Some(Urgency::Stop) => {
-            let ended = all_ended.recv_timeout(LAST_SECOND);
-            if ended == Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-        }
-        // Nothing is ever sent: this returns when the last sender is gone.
-        None => drop(all_ended.recv()),
+/// Waits for the threads of jobs, which tidy up after their last word, and for the registrar; an
+/// interrupted run no longer than the `last` second.
+fn wind_up(shared: &Shared, all_ended: &Receiver<()>, last: Option<Duration>) {
+    // Nothing is ever sent: this returns when the last sender is gone.
+    let ended = match last {
+        Some(left) => all_ended.recv_timeout(left),
+        None => all_ended.recv().map_err(RecvTimeoutError::from),
+    };
+    if ended == Err(RecvTimeoutError::Timeout) {
+        return;
     }
     if let Err(error) = shared.finish_registrar() {
-        shared.tell(report::Notice::Warning(failures::chain(&error)));
+        shared.tell(report::Notice::Warning(crate::base::error::with_causes(&error)));
     }
 }

@@ -13,6 +13,8 @@ pub(super) enum Message {
     Goals(Vec<(GoalId, Input)>),
     /// A signal that asks the run to end.
     Signal(i32),
+    /// The last second after such a signal is over.
+    TimeUp,
     /// The store cannot be written any more: the run ends with this error.
     Broken(String),
 }
@@ -59,7 +61,7 @@ mod tests {
             .try_iter()
             .flat_map(|message| match message {
                 Message::Goals(list) => list.into_iter().map(|(_, input)| input).collect(),
-                Message::Signal(_) | Message::Broken(_) => Vec::new(),
+                Message::Signal(_) | Message::TimeUp | Message::Broken(_) => Vec::new(),
             })
             .collect()
     }

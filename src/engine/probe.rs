@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 
-use super::failures::{chain, failure};
+use super::failures::failure;
 use super::moments::Message;
 use super::settings::Platforms;
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::base::mailbox::{Inbox, Outbox};
 use crate::format::options::DerivationOptions;
 use crate::format::{Derivation, DerivationOutput, StoreDir, StorePath, aterm};
@@ -67,7 +68,7 @@ fn answer_checks(
         Ok(valid) => valid,
         Err(error) => {
             // Without an answer nothing can go on: the run ends, and nobody takes this for valid.
-            let _ = outbox.send(Message::Broken(chain(&error)));
+            let _ = outbox.send(Message::Broken(with_causes(&error)));
             BTreeSet::new()
         }
     };
@@ -163,7 +164,7 @@ pub(super) fn read_plain(store: &Store, drv: &StorePath) -> Result<Derivation, F
         .map_err(|e| failure(&format!("reading derivation `{}`", file.display()), &e))?;
     aterm::parse(name, &bytes, dir).map_err(|error| {
         let place = file.display();
-        Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", chain(&error)))
+        Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", with_causes(&error)))
     })
 }
 
@@ -203,7 +204,7 @@ fn facts(
         return Err(Failure::NotSupported(reason));
     }
     let options = DerivationOptions::from(drv, shared.store_dir())
-        .map_err(|error| Failure::BadDerivation(chain(&error)))?;
+        .map_err(|error| Failure::BadDerivation(with_causes(&error)))?;
     let platforms = &shared.settings.platforms;
     let forced = options.exports.build_references_graph.values();
     Ok(DrvFacts {

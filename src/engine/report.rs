@@ -60,10 +60,27 @@ pub enum Notice {
         /// Why it is not what was asked for; empty if it is.
         why: String,
     },
+    /// What killed processes had left behind was taken back.
+    Reclaimed(Reclaimed),
     /// Counts changed.
     Progress(Progress),
     /// Something the user should know that is no failure.
     Warning(String),
+}
+
+/// What killed processes had left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reclaimed {
+    /// Folders that builds ran in.
+    pub build_folders: usize,
+    /// Lock files of store paths.
+    pub locks: usize,
+    /// Unfinished outputs.
+    pub outputs: usize,
+    /// Temporary folders in the store.
+    pub temp_folders: usize,
+    /// Bytes on disk of the build folders.
+    pub bytes: u64,
 }
 
 /// A process that holds a lock.
@@ -221,7 +238,7 @@ pub struct RunReport {
     pub built: Vec<BuiltReport>,
     /// Counts over all derivations of the run.
     pub counts: Counts,
-    /// The signal that stopped the run: 2 or 15.
+    /// The signal that stopped the run: 1, 2 or 15.
     pub interrupted: Option<i32>,
     /// Why the run itself could not go on, if it could not: our error, not a derivation's.
     pub error: Option<String>,

@@ -139,6 +139,4 @@ pub struct Places {
     pub build_dir: PathBuf,
     /// This program, for builtins.
     pub own_program: PathBuf,
-    /// What of the host a derivation's `__hostPaths` may name (`allowed-host-paths`).
-    pub allowed_host_paths: Vec<PathBuf>,
 }

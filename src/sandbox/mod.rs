@@ -1,8 +1,8 @@
 //! Runs one process: from a plan to its exit and its log. Knows paths and plain data only.
 //!
 //! [`plan::SpawnPlan`] holds everything decided; [`steps::steps`] turns it into named steps, a pure
-//! function; [`child`] performs them between clone and exec; [`run::run`] watches the process, reads
-//! its log and returns when the process, and all it left behind, has ended.
+//! function; [`child`] performs them between clone and exec; [`run::run`] watches the process,
+//! reads its log and returns when the process, and all it left behind, has ended.
 
 pub mod child;
 pub mod log;
@@ -12,7 +12,7 @@ pub mod run;
 pub mod steps;
 
 pub use log::{Lines, LogSink, Tail};
-pub use plan::{Limits, Personality, SpawnPlan};
+pub use plan::{Limits, Locks, Personality, SpawnPlan};
 pub use run::{Ended, Exit, Family, SandboxError, Usage, run};
 
 /// Turns this process into what keeps builders if it was started as that. `main` calls this before

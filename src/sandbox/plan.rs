@@ -2,7 +2,9 @@
 //! derivations nor the machine it will run on.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bstr::BString;
@@ -25,7 +27,35 @@ pub struct SpawnPlan {
     pub open_files: Option<(u64, u64)>,
     /// What machine the process believes to be on.
     pub personality: Personality,
+    /// Locks that last until the process and all its descendants are dead, even if this program is
+    /// killed before.
+    pub locks: Locks,
 }
+
+/// Open files with locks on them, shared by all clones. The process itself does not get them.
+#[derive(Debug, Clone, Default)]
+pub struct Locks(Vec<Arc<OwnedFd>>);
+
+impl Locks {
+    /// Adds one.
+    pub fn push(&mut self, file: OwnedFd) {
+        self.0.push(Arc::new(file));
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(|file| file.as_fd())
+    }
+}
+
+impl PartialEq for Locks {
+    fn eq(&self, other: &Locks) -> bool {
+        let numbers = |locks: &Locks| locks.iter().map(|f| f.as_raw_fd()).collect::<Vec<_>>();
+        numbers(self) == numbers(other)
+    }
+}
+
+impl Eq for Locks {}
 
 /// The personality of the process (semantics C20). Addresses are never randomised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +90,7 @@ impl SpawnPlan {
             umask: 0o022,
             open_files: crate::base::process::original_open_files(),
             personality: Personality::Native,
+            locks: Locks::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::dead_roots::is_at;
 use super::error::StoreError;
 use super::layout::Layout;
 use super::open::denied;
@@ -167,19 +168,11 @@ fn create_file(dir: &Path) -> Result<(PathBuf, FileLock), StoreError> {
                 if meta.len() == 0 {
                     return Ok((path, lock));
                 }
-                // A dead process's, or deleted by the collector before we got the lock.
-                remove(&path)?;
+                // A dead process's: what it worked on is still to be taken back. Or deleted by the
+                // collector before we got the lock, then the name is free again.
+                number += u32::from(is_at(lock.file(), &path));
             }
         }
-    }
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("removing the stale file", path)(e))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -9,10 +9,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::dead_roots::is_at;
 use super::error::StoreError;
 use super::layout::Layout;
 use super::open::denied;
 use crate::base::lock::{FileLock, Mode};
+
+/// Numbers in a row without a folder after which no more are looked for.
+const GAP: u32 = 8;
 
 /// A locked folder in the store; removed with what is in it when dropped.
 #[derive(Debug)]
@@ -67,6 +71,41 @@ impl Drop for StoreTempDir {
         // What stays is garbage with a name that the collector knows.
         let _ = remove_tree(&self.path);
     }
+}
+
+/// Removes the folders that the dead process `pid` left in the store; says how many. One that is
+/// locked belongs to a living process of that number, here or in another pid namespace.
+///
+/// # Errors
+/// [`StoreError`] if one cannot be locked or removed.
+pub fn reclaim(layout: &Layout, pid: &str) -> Result<usize, StoreError> {
+    let (mut removed, mut missed) = (0, 0);
+    for number in 0_u32.. {
+        // Numbers begin at 0 and the lowest free one is taken; a few may have been let go.
+        if missed == GAP {
+            break;
+        }
+        let path = layout.real_store_dir.join(format!("tmp-{pid}-{number}"));
+        let Ok(folder) = File::open(&path) else {
+            missed += 1;
+            continue;
+        };
+        missed = 0;
+        let tried = FileLock::try_lock(folder, Mode::Exclusive);
+        let Ok(lock) = tried.map_err(StoreError::io("locking", &path))? else { continue };
+        let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+        if is_folder && is_at(lock.file(), &path) {
+            remove_whole(&path)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn remove_whole(path: &Path) -> Result<(), StoreError> {
+    let removed = crate::base::fs::remove_tree(path);
+    let as_io = |e: crate::base::Error| StoreError::io("removing", path)(io::Error::other(e));
+    removed.map(drop).map_err(as_io)
 }
 
 /// Puts `from`, a tree in `temp`, at `to`. What lies at `to` is not valid, the caller has its lock

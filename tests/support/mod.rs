@@ -124,6 +124,34 @@ impl World {
     }
 }
 
+/// Makes a FIFO.
+pub fn fifo(path: &Path) -> PathBuf {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    path.to_owned()
+}
+
+/// All living descendants of the process `pid`, each held by a descriptor that is readable when it
+/// has ended.
+pub fn descendants(pid: u32) -> Vec<(u32, std::os::fd::OwnedFd)> {
+    let mut parents = vec![pid];
+    let mut found = Vec::new();
+    while let Some(parent) = parents.pop() {
+        let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten();
+        for task in tasks.flatten() {
+            let children = std::fs::read_to_string(task.path().join("children"));
+            for child in children.unwrap_or_default().split_whitespace() {
+                let child: u32 = child.parse().unwrap();
+                parents.push(child);
+                let number = rustix::process::Pid::from_raw(i32::try_from(child).unwrap()).unwrap();
+                let flags = rustix::process::PidfdFlags::empty();
+                // One that has just ended is no descendant any more.
+                found.extend(rustix::process::pidfd_open(number, flags).map(|fd| (child, fd)));
+            }
+        }
+    }
+    found
+}
+
 /// Expression text of a derivation that runs `script` with the host's shell.
 pub fn shell(name: &str, attributes: &str, script: &str) -> String {
     format!(

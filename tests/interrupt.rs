@@ -1,0 +1,271 @@
+//! Signals, killed helpers and stuck terminals: the run ends, and its processes and locks with it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside the functions marked as such")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::support::{World, descendants, fail_with, fifo, shell, succeed};
+
+/// A hang is a failure that says where.
+const LONG: Duration = Duration::from_secs(30);
+
+/// A drover that runs, and its words.
+struct Run {
+    child: Child,
+    words: Receiver<String>,
+}
+
+fn start(world: &World, args: &[&str], drv: &str) -> Run {
+    let mut command = world.drover(["build", "--no-link", "-L", "-j8"]);
+    command.args(args).arg(drv).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (send, words) = channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|l| drop(send.send(l))));
+    Run { child, words }
+}
+
+impl Run {
+    /// Waits until `count` lines have `word` in them.
+    fn hear(&self, word: &str, count: usize) {
+        let mut heard = 0;
+        while heard < count {
+            let line = self.words.recv_timeout(LONG).expect("drover does not say it");
+            heard += usize::from(line.contains(word));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Its exit code, the rest of its words, and how long that took.
+    fn end(mut self) -> (Option<i32>, String, Duration) {
+        let start = Instant::now();
+        let code = wait(&mut self.child);
+        let took = start.elapsed();
+        let rest: Vec<String> = self.words.iter().collect();
+        (code, rest.join("\n"), took)
+    }
+}
+
+fn pidfd(pid: u32) -> OwnedFd {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
+}
+
+fn must_end(process: impl AsFd, who: &str) {
+    let time = Timespec { tv_sec: LONG.as_secs() as i64, tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&time)).unwrap();
+    assert_eq!(ended, 1, "{who} lives on");
+}
+
+fn wait(child: &mut Child) -> Option<i32> {
+    must_end(pidfd(child.id()), "drover");
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), None, "drover ends by an exit code");
+    status.code()
+}
+
+fn all_dead(family: Vec<(u32, OwnedFd)>) {
+    for (pid, process) in family {
+        must_end(process, &format!("process {pid}"));
+    }
+}
+
+/// Builders that are hard to end, and one that waits for all of them.
+fn stubborn(world: &World) -> String {
+    let ready = "echo ready; while :; do sleep 1000; done";
+    let deaf = shell("deaf", "", &format!("trap \"\" TERM INT HUP; {ready}"));
+    let daemon = shell("daemon", "", &format!("mkdir $out; (setsid sleep 1000 &); {ready}"));
+    let held = shell("held", "", &format!("sleep 1000 & sleep 1000 & {ready}"));
+    let stopped = shell("stopped", "", "echo ready; kill -STOP $$; echo > $out");
+    let all = shell("all", "inherit deaf daemon held stopped;", "echo > $out");
+    world.instantiate_one(&format!(
+        "let deaf = {deaf}; daemon = {daemon}; held = {held}; stopped = {stopped}; in {all}"
+    ))
+}
+
+#[test]
+fn a_signal_ends_the_run_and_all_its_processes() {
+    let world = World::new();
+    let drv = stubborn(&world);
+    for (signal, code, name) in [
+        (Signal::SIGINT, 130, "SIGINT"),
+        (Signal::SIGTERM, 143, "SIGTERM"),
+        (Signal::SIGHUP, 129, "SIGHUP"),
+    ] {
+        let run = start(&world, &[], &drv);
+        run.hear("> ready", 4);
+        let family = descendants(run.child.id());
+        assert!(family.len() >= 10, "nursery, keepers, builders: {}", family.len());
+        run.signal(signal);
+        let (found, words, took) = run.end();
+        println!("{name}: ended after {took:?}");
+        assert_eq!(found, Some(code), "{words}");
+        assert!(words.contains(&format!("interrupted by {name}: 0 done, 5 left")), "{words}");
+        all_dead(family);
+        assert_eq!(world.leftovers(), Vec::<String>::new());
+    }
+    world.nix_verifies();
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let world = World::new();
+    let drv = stubborn(&world);
+    let run = start(&world, &[], &drv);
+    run.hear("> ready", 4);
+    let family = descendants(run.child.id());
+    run.signal(Signal::SIGINT);
+    run.signal(Signal::SIGTERM);
+    let (code, words, _) = run.end();
+    assert!(matches!(code, Some(130 | 143)), "{code:?}: {words}");
+    all_dead(family);
+    let simple = world.instantiate_one(&shell("simple", "", "echo > $out"));
+    succeed(&mut world.drover(["build", "--no-link", &simple]));
+    assert_eq!(world.leftovers(), Vec::<String>::new(), "the next run takes it back");
+}
+
+#[test]
+fn failures_leave_no_locks() {
+    let world = World::new();
+    let fails = shell("fails", "outputs = [ \"out\" \"dev\" ];", "mkdir $out $dev; exit 3");
+    let drv = world.instantiate_one(&fails);
+    fail_with(100, &mut world.drover(["build", "--no-link", &drv]));
+    let silent = world.instantiate_one(&shell("silent", "", "sleep 1000"));
+    fail_with(101, &mut world.drover(["build", "--no-link", "--timeout", "1", &silent]));
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+    let store = std::fs::read_dir(world.store()).unwrap();
+    let left: Vec<_> = store.map(|entry| entry.unwrap().file_name()).collect();
+    let only = |name: &std::ffi::OsString| name.to_str().is_some_and(|n| n.ends_with(".drv"));
+    assert!(left.iter().all(|name| only(name) || name == ".links"), "{left:?}");
+}
+
+/// The processes below `run` of this name.
+fn named(run: &Run, name: &str) -> Vec<Pid> {
+    let is = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    let all = descendants(run.child.id()).into_iter().map(|(pid, _)| pid);
+    all.filter(is).map(|pid| Pid::from_raw(i32::try_from(pid).unwrap())).collect()
+}
+
+#[test]
+fn a_killed_keeper_fails_its_build_and_a_killed_nursery_none() {
+    let world = World::new();
+    let go = fifo(&world.path("go"));
+    let script =
+        format!("(setsid sleep 1000 &); echo ready; read x < {}; echo > $out", go.display());
+    let drv = world.instantiate_one(&shell("kept", "", &script));
+    let run = start(&world, &[], &drv);
+    run.hear("> ready", 1);
+    let family = descendants(run.child.id());
+    let keepers = named(&run, "drover-keeper");
+    assert_eq!(keepers.len(), 1);
+    kill(keepers[0], Signal::SIGKILL).unwrap();
+    let (code, words, _) = run.end();
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("the keeper of the build process was killed"), "{words}");
+    all_dead(family);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+
+    let run = start(&world, &[], &drv);
+    run.hear("> ready", 1);
+    let family = descendants(run.child.id());
+    kill(named(&run, "drover-nursery")[0], Signal::SIGKILL).unwrap();
+    std::fs::write(&go, "go\n").unwrap();
+    let (code, words, _) = run.end();
+    assert_eq!(code, Some(0), "{words}");
+    all_dead(family);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stopped_keeper_does_not_hold_up_an_interrupt() {
+    let world = World::new();
+    let drv =
+        world.instantiate_one(&shell("held", "", "(setsid sleep 1000 &); echo ready; sleep 999"));
+    let run = start(&world, &[], &drv);
+    run.hear("> ready", 1);
+    let family = descendants(run.child.id());
+    for keeper in named(&run, "drover-keeper") {
+        kill(keeper, Signal::SIGSTOP).unwrap();
+    }
+    run.signal(Signal::SIGINT);
+    let (code, words, took) = run.end();
+    println!("stopped keeper: ended after {took:?}");
+    assert_eq!(code, Some(130), "{words}");
+    all_dead(family);
+}
+
+#[test]
+fn closed_outputs_disturb_no_build() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("said", "", "echo one; echo two >&2; echo > $out"));
+    let line = format!("exec {} build --no-link -L {drv} 2>&-", env!("CARGO_BIN_EXE_drover"));
+    succeed(world.nix("sh", ["-c", &line]).stderr(Stdio::null()));
+    let other = world.instantiate_one(&shell("other", "", "echo one; echo > $out"));
+    let mut run = start(&world, &[], &other);
+    drop(run.child.stdout.take());
+    let (code, words, _) = run.end();
+    // Nobody reads the result; that it is there is what counts.
+    assert!(matches!(code, Some(0 | 1)), "{code:?}: {words}");
+    let out = succeed(&mut world.nix("nix-store", ["--query", "--outputs", &other]));
+    let out = crate::support::text(&out);
+    succeed(&mut world.nix("nix-store", ["--check-validity", &out]));
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stuck_terminal_holds_up_no_build() {
+    let world = World::new();
+    let (ready, many) = (fifo(&world.path("ready")), 100_000);
+    let script = format!("seq 1 {many}; echo > $out; echo done > {}", ready.display());
+    let drv = world.instantiate_one(&shell("chatty", "", &script));
+    let mut command = world.drover(["build", "--no-link", "-L", &drv]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Nobody reads standard error until the builder is through.
+    let (send, done) = channel();
+    let opened = ready.clone();
+    std::thread::spawn(move || send.send(std::fs::read_to_string(opened)));
+    assert_eq!(done.recv_timeout(LONG).expect("the builder hangs").unwrap(), "done\n");
+    let mut words = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    assert_eq!(wait(&mut child), Some(0));
+    let shown = words.lines().filter(|line| line.starts_with("chatty> ")).count();
+    let dropped: u64 = words
+        .lines()
+        .filter_map(|line| line.strip_prefix("chatty> (")?.split_once(" lines not shown"))
+        .map(|(count, _)| count.parse::<u64>().unwrap())
+        .sum();
+    let notes = words.lines().filter(|line| line.contains(" lines not shown")).count();
+    assert!(dropped > 0, "nothing was dropped");
+    assert_eq!(dropped + (shown - notes) as u64, many, "each line is shown or counted");
+    let log = succeed(&mut world.drover(["log", &drv])).stdout;
+    assert_eq!(log.iter().filter(|byte| **byte == b'\n').count() as u64, many);
+}
+
+#[test]
+fn a_stuck_terminal_holds_up_no_interrupt() {
+    let world = World::new();
+    let ready = fifo(&world.path("ready"));
+    let script = format!("seq 1 100000; echo done > {}; sleep 1000", ready.display());
+    let drv = world.instantiate_one(&shell("chatty", "", &script));
+    let mut command = world.drover(["build", "--no-link", "-L", &drv]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(std::fs::read_to_string(&ready).unwrap(), "done\n");
+    let family = descendants(child.id());
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(wait(&mut child), Some(130));
+    all_dead(family);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
