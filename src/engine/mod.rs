@@ -35,9 +35,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 
 use crate::base::Urgency;
+use crate::base::mailbox::{Inbox, Outbox, mailbox};
 use crate::base::tempdir::BuildDirs;
 use crate::machine::Machine;
 use crate::machine::vocab::{self, Hook, OnFailure, Policy};
@@ -98,10 +99,10 @@ pub fn run(
         .map_err(|source| EngineError::BuildDir { path: root.clone(), source })?;
     let build_dirs = BuildDirs::new(root);
     let shared = Arc::new(Shared::new(Arc::clone(store), Arc::clone(settings), build_dirs, tell));
-    let (outbox, inbox) = unbounded();
+    let (outbox, inbox) = mailbox();
     start_registrar(&shared, &outbox)?;
     let reclaimer = reclaim::Reclaimer::start(&shared);
-    let (probes, questions) = unbounded();
+    let (probes, questions) = mailbox();
     let (alive, all_ended) = unbounded();
     let signals = signals::Watch::start(outbox.clone()).map_err(EngineError::Threads)?;
     let prober = start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
@@ -150,7 +151,7 @@ fn affordable_jobs() -> u32 {
     u32::try_from(for_builds / FILES_OF_A_BUILD).unwrap_or(u32::MAX).max(1)
 }
 
-fn start_registrar(shared: &Arc<Shared>, outbox: &Sender<Message>) -> Result<(), StoreError> {
+fn start_registrar(shared: &Arc<Shared>, outbox: &Outbox<Message>) -> Result<(), StoreError> {
     let (books, outbox) = (Arc::clone(&shared.books), outbox.clone());
     let report = Box::new(move |id, verdict| books.verdict(id, verdict, &outbox));
     let registrar = Registrar::start(Arc::clone(&shared.store), sync, report)?;
@@ -167,8 +168,8 @@ fn sync(path: &std::path::Path) -> std::io::Result<()> {
 
 fn start_prober(
     shared: &Arc<Shared>,
-    questions: Receiver<Vec<probe::Probe>>,
-    outbox: Sender<Message>,
+    questions: Inbox<Vec<probe::Probe>>,
+    outbox: Outbox<Message>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let work = move || probe::run(&shared, &questions, &outbox);
