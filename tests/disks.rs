@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::support::{World, shell, succeed, texts};
 
-/// Functions for the scripts below. `on_small OPTIONS FOLDER` puts a small file system over a folder
-/// and keeps what is in it; `expect CODE WORDS COMMAND...` runs a command that must end so and say
+/// Functions for the scripts below. `on_small OPTIONS FOLDER` puts a small file system over a
+/// folder and keeps what is in it; `expect CODE WORDS COMMAND...` runs a command that must end so and say
 /// so; `fill FOLDER` leaves no byte.
 const PRELUDE: &str = r#"
 set -u
