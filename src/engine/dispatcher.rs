@@ -103,8 +103,11 @@ impl Dispatcher {
         if !probes.is_empty() {
             // The prober lives as long as the run; a goal without answer would be a hang.
             if let Err(lost) = self.probes.send(probes) {
-                let goals = lost.into_inner().into_iter().map(|probe| probe.goal);
-                self.fail_all(goals.collect(), "the prober is gone");
+                self.ended_by.broken.get_or_insert("the thread that asks the store is gone".into());
+                let lost = lost.into_inner();
+                let words = lost.iter().map(Probe::without_answer);
+                let words = words.map(|(goal, input)| (goal, input())).collect();
+                let _ = self.outbox.send(Message::Goals(words));
             }
         }
         self.shared.tell(Notice::Progress(super::outcome::progress(self.machine.progress())));
