@@ -134,3 +134,19 @@ fn files_are_hashed() {
     assert_eq!(code, Some(1));
     assert!(err.starts_with("error: cannot read /no/such: "), "{err}");
 }
+
+#[test]
+fn nothing_is_built_into_a_store_that_lies_elsewhere() {
+    let home = tempfile::tempdir().unwrap();
+    let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/hello.toml");
+    let store = home.path().join("s");
+    let build = |flag: &str| {
+        let mut command = drover(home.path());
+        run(command.args(["build", flag, "--store", store.to_str().unwrap(), recipe]))
+    };
+    let (code, out, err) = build("--no-link");
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.starts_with("error: cannot build into the store at `"), "{err}");
+    assert!(err.contains("NIX_STORE_DIR"), "{err}");
+    assert_eq!(build("--dry-run").0, Some(0));
+}

@@ -269,7 +269,8 @@ fn recipes_become_derivations_that_nix_builds() {
     let world = World::new();
     std::fs::create_dir(world.path("work/sub")).unwrap();
     std::fs::write(world.path("work/sub/numbers.txt"), "2\n1\n").unwrap();
-    let recipe = "[draft]\nbuilder = \"/bin/sh\"\nargs = [\"-c\", \"/bin/sort $numbers_txt > $out\"]\n\
+    let recipe = "[draft]\nbuilder = \"/bin/sh\"\n\
+                  args = [\"-c\", \"/bin/sort $numbers_txt > $out\"]\n\
                   sources = [\"numbers.txt\"]\n\n[report]\nbuilder = \"/bin/sh\"\n\
                   args = [\"-c\", \"/bin/cat $draft > $out\"]\ninputs = [\"draft\"]\n";
     std::fs::write(world.path("work/sub/jobs.toml"), recipe).unwrap();

@@ -52,7 +52,7 @@ fn varied() -> String {
         "attrs",
         "__structuredAttrs = true; list = [ 1 2 \"three\" ]; deep.er = { a = null; b = 1.5; }; \
          flag = true; off = false; text = \"it's\"; inherit base;",
-        ". \"$NIX_ATTRS_SH_FILE\"; cat $NIX_ATTRS_JSON_FILE $NIX_ATTRS_SH_FILE > \"''${outputs[out]}\"",
+        ". $NIX_ATTRS_SH_FILE; cat $NIX_ATTRS_JSON_FILE $NIX_ATTRS_SH_FILE >\"''${outputs[out]}\"",
     );
     let attrs = attrs.replace("\"/bin/sh\"", "\"/bin/bash\"");
     let recursive = recursive.replace("@RECURSIVE@", "0000000000000000000000000000000000000000");

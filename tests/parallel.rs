@@ -15,7 +15,8 @@ use crate::support::{World, fifo, text};
 const LONG: Duration = Duration::from_secs(100);
 
 /// A graph of `count` derivations, each on up to three before it. Each builder notes its name in
-/// `built`, a file outside the store. `tops` of them, the last of each of as many overlapping halves.
+/// `built`, a file outside the store. `tops` of them, the last of each of as many overlapping
+/// halves.
 fn graph(world: &World, count: usize, tops: usize) -> Vec<String> {
     let note = world.path("built");
     let mut text = String::from("let\n");

@@ -196,7 +196,8 @@ fn a_child_in_a_session_of_its_own_is_killed() {
 fn a_daemon_is_killed() {
     // The daemon says when it is one: only then does the builder end.
     leaves_nobody(
-        "export P=$$; trap 'exit 0' USR1; exec 9>FIFO; (setsid sh -c 'trap \"\" HUP TERM INT; \
+        "export P=$$; trap 'exit 0' USR1; exec 9>FIFO; \
+         (setsid sh -c 'trap \"\" HUP TERM INT; \
          (setsid sh -c \"echo here >&9; kill -USR1 \\$P; sleep 1000\" &)' &); sleep 1000 & wait",
     );
 }
@@ -416,7 +417,8 @@ fn a_stopped_keeper_is_ended_by_a_limit() {
 fn victim() {
     let fifo = std::fs::read_to_string("victim-fifo").unwrap();
     let script = format!(
-        "trap '' HUP TERM INT; exec 9>{fifo}; (setsid sh -c 'trap \"\" HUP; sleep 1000; sleep 1000' &); \
+        "trap '' HUP TERM INT; exec 9>{fifo}; \
+             (setsid sh -c 'trap \"\" HUP; sleep 1000; sleep 1000' &); \
          setsid sleep 1000 & echo here >&9; sleep 1000; sleep 1000"
     );
     std::thread::scope(|scope| {

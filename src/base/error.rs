@@ -1,6 +1,7 @@
 //! What can go wrong between us and the operating system: what we were doing, on which path, and
 //! the system's word for it. Knows no derivations; the floors above wrap it in their own errors.
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -54,4 +55,21 @@ impl<T, E: Into<io::Error>> Doing<T> for std::result::Result<T, E> {
     fn calling(self, doing: &'static str) -> Result<T> {
         self.map_err(|e| Error::Call { doing, source: e.into() })
     }
+}
+
+/// An error and its causes, outermost first, joined by colons.
+#[must_use]
+pub fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        // Some errors print their source themselves.
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = inner.source();
+    }
+    text
 }

@@ -77,7 +77,8 @@ fn own(raw: RawFd) -> OwnedFd {
 /// Closes every descriptor from `first` on, whoever opened it. Only for a process that owns none.
 #[expect(unsafe_code, reason = "no safe wrapper of close_range")]
 pub fn close_from(first: u32) {
-    // SAFETY: plain numbers; the callers are fresh processes that hold no `OwnedFd` from `first` on.
+    // SAFETY: plain numbers; the callers are fresh processes that hold no `OwnedFd` from `first`
+    // on.
     if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } == 0 {
         return;
     }

@@ -4,13 +4,13 @@
 //!   ends the descendants of a keeper that was killed: it is the subreaper above them;
 //! - a **keeper** (one a builder) is the builder's parent and the subreaper of all its descendants.
 //!   It holds no descriptor but the line. When the builder ends it kills every descendant left,
-//!   setsid'd and daemonised ones too, then reports. When the line ends (drover was killed, or asks)
-//!   it does the same.
+//!   setsid'd and daemonised ones too, then reports. When the line ends (drover was killed, or
+//!   asks) it does the same.
 //!
 //! All signals are blocked in both and they are in a session of their own, so neither a terminal
 //! nor `kill(0)` of a builder reaches them. What is not held: a builder of the same user can kill
-//! keeper and nursery together and then daemons of its own survive; that takes intent, and isolation
-//! (another user, a pid namespace) is the answer to it.
+//! keeper and nursery together and then daemons of its own survive; that takes intent, and
+//! isolation (another user, a pid namespace) is the answer to it.
 
 #![expect(unsafe_code, reason = "fork and waitid, for which no safe wrapper serves")]
 

@@ -263,7 +263,8 @@ pub struct PathLocks {
 
 impl PathLocks {
     /// Takes the locks of all files in `paths`, in sorted order, without waiting. An inner `Err`
-    /// is the first that is held elsewhere; those already taken were let go and their files removed.
+    /// is the first that is held elsewhere; those already taken were let go and their files
+    /// removed.
     ///
     /// # Errors
     /// [`LockError`] if a file cannot be opened or locked at all.

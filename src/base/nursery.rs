@@ -4,9 +4,9 @@
 //! nursery costs a tenth of that.
 //!
 //! A request is descriptors over a socket: the order, the log and the *line*, a socket that is both
-//! the life-line of the keeper (its end means: kill all) and the way its report comes back. Locks may
-//! follow: the keeper holds them open until all it keeps is dead, so that after the death of drover
-//! nobody takes over what a dying builder may still write to.
+//! the life-line of the keeper (its end means: kill all) and the way its report comes back. Locks
+//! may follow: the keeper holds them open until all it keeps is dead, so that after the death of
+//! drover nobody takes over what a dying builder may still write to.
 //! Nothing of a build depends on the nursery after the fork: when it is killed, builds in flight go
 //! on and the next request starts another. Knows nothing of what an order says.
 
@@ -38,7 +38,8 @@ static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static NURSERY: Mutex<Option<Arc<Nursery>>> = Mutex::new(None);
 
 /// Takes another program than this one as nursery; for programs that use drover as a library and
-/// do not call [`super::keeper::main_if_keeper`]. Only the first call before the first build counts.
+/// do not call [`super::keeper::main_if_keeper`]. Only the first call before the first build
+/// counts.
 pub fn use_program(path: impl Into<PathBuf>) {
     let _ = PROGRAM.set(path.into());
 }
@@ -278,9 +279,9 @@ impl Kept {
         (pid(0), pid(1))
     }
 
-    /// The last resort when the keeper is dead or does not answer: kills it and the builder's group.
-    /// The pids are ours only as long as nobody else could take them, so this follows the loss at
-    /// once.
+    /// The last resort when the keeper is dead or does not answer: kills it and the builder's
+    /// group. The pids are ours only as long as nobody else could take them, so this follows the
+    /// loss at once.
     pub fn kill_by_pid(&self, keeper: Answers) {
         let (keeper_pid, builder) = self.pids();
         if keeper == Answers::No {

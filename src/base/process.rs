@@ -112,7 +112,8 @@ pub struct Collected {
 
 impl Tool {
     /// Runs it in a process group of its own and waits for the process, not for the end of its
-    /// output. Killed with its group at the time-out or when `cancel` is triggered; the status tells.
+    /// output. Killed with its group at the time-out or when `cancel` is triggered; the status
+    /// tells.
     pub fn run(&self, cancel: &Cancel) -> Result<Collected> {
         let mut running = Running::start(self)?;
         let end = self.timeout.map(|timeout| Instant::now() + timeout);

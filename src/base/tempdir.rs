@@ -17,8 +17,8 @@ use super::fs::{self, Removed};
 const LIVE: &str = "drover-";
 const KEPT: &str = "kept-";
 
-/// Tries to lock a folder for its life; false when somebody else has it. To be joined with the other
-/// locks of this floor.
+/// Tries to lock a folder for its life; false when somebody else has it. To be joined with the
+/// other locks of this floor.
 fn try_lock_dir(folder: &File) -> io::Result<bool> {
     match flock(folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -55,7 +55,8 @@ impl BuildDirs {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.doing("creating the build folder", &path)?,
             }
-            // Somebody may reclaim it between creation and lock: then its name is gone or another's.
+            // Somebody may reclaim it between creation and lock: then its name is gone or
+            // another's.
             let Ok(folder) = open(&path) else { continue };
             if try_lock_dir(&folder).doing("locking", &path)? && is_at(&folder, &path) {
                 return Ok(BuildDir { path, lock: Some(folder) });

@@ -10,18 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::config::Override;
-
-pub(super) const EXIT_CODES: &str = "\
-Exit codes:
-  0        all is there
-  1        an error of drover's own, no space left, or a source of paths failed
-  2        wrong usage
-  96+bits  derivations failed, bits or-ed over all failures:
-             4  a derivation failed (100)
-             1  and it was a time limit (101)
-             2  and it was the hash of a fixed output (102)
-             8  a second build made something else (104)
-  130/143  interrupted by SIGINT / SIGTERM";
+use super::exit_code::EXIT_CODES;
 
 /// Builds Nix derivations, each on a thread of its own.
 #[derive(Debug, Parser)]

@@ -1,16 +1,17 @@
 //! `drover build`: targets to requests, a run, and what comes of it: paths, links, a report.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{BuildArgs, Global};
 use super::config::Config;
+use super::config_store::Placement;
 use super::console::{Console, Logs, Look, Talk};
-use super::instantiate::instantiate_recipe;
-use super::store::{open_store, resolve};
+use super::instantiate::{instantiate_recipe, split_argument};
+use super::store::{open_store, open_to_ask, resolve};
 use super::{CliError, engine_settings, exit_code, output, report_json, summary};
 use crate::engine::missing::{Missing, missing};
 use crate::engine::report::{RunReport, TargetReport};
@@ -28,7 +29,11 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// [`CliError`] if there was nothing to run: bad targets, no store. Failures of builds are in the
 /// exit code.
 pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCode, CliError> {
-    let store = open_store(config, Access::Create)?;
+    // A plan writes nothing, unless there is a recipe to write down first.
+    let store = match args.dry_run {
+        true => open_to_ask(config)?,
+        false => open_store(config, Access::Create)?,
+    };
     let mode = if args.check { Mode::Check } else { Mode::Normal };
     let mut requests = Vec::new();
     for target in &args.targets {
@@ -37,6 +42,7 @@ pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCod
     if args.dry_run {
         return dry_run(&store, &requests);
     }
+    refuse_diverted(&store, config, &requests, mode)?;
     let logs = if args.print_build_logs { Logs::Shown } else { Logs::Hidden };
     let talk = match (global.quiet, global.verbose) {
         (true, _) => Talk::Quiet,
@@ -67,6 +73,29 @@ pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCod
     Ok(ExitCode::from(exit_code::exit_code(&report)))
 }
 
+/// Builders see the store where it lies; without isolation that must be where its paths say.
+fn refuse_diverted(
+    store: &Store,
+    config: &Config,
+    requests: &[Request],
+    mode: Mode,
+) -> Result<(), CliError> {
+    let choice = &config.store;
+    if choice.placement == Placement::InPlace {
+        return Ok(());
+    }
+    if mode != Mode::Check && missing(store, requests)?.will_build.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Input(format!(
+        "cannot build into the store at `{}`: its paths begin with `{}`, and builders see them \
+         there only in a sandbox, which this version has not; build into `{1}` as a user who may \
+         write it, or set NIX_STORE_DIR, NIX_STATE_DIR and NIX_LOG_DIR to folders of your own",
+        choice.real_store.display(),
+        choice.store_dir
+    )))
+}
+
 fn style<'s>(store: &'s Store, config: &Config, talk: Talk, look: Look) -> summary::Style<'s> {
     let amount = if talk == Talk::Quiet { summary::Amount::Quiet } else { summary::Amount::Full };
     let dir = &store.layout().store_dir;
@@ -80,8 +109,8 @@ fn requests_of(
     target: &OsStr,
     mode: Mode,
 ) -> Result<Vec<Request>, CliError> {
-    if let Some((file, table)) = recipe(target) {
-        let tables: Vec<&str> = table.as_deref().into_iter().collect();
+    if let Some((file, table)) = split_argument(target) {
+        let tables: Vec<&str> = table.into_iter().collect();
         let made = instantiate_recipe(store, &file, &tables, &config.platform.system)?;
         let request = |drv| request(Key::derivation(drv, mode), Outputs::All);
         return Ok(made.into_iter().map(|one| request(one.drv)).collect());
@@ -114,17 +143,6 @@ fn derived_path(store: &Store, target: &OsStr) -> Result<DerivedPath, CliError> 
 
 fn request(key: Key, outputs: Outputs) -> Request {
     Request { key, outputs, forced: Forced::No }
-}
-
-/// The file and the table of `jobs.toml#table`.
-fn recipe(target: &OsStr) -> Option<(PathBuf, Option<String>)> {
-    let text = target.to_str()?;
-    let (file, table) = match text.split_once('#') {
-        Some((file, table)) => (file, Some(table.to_owned())),
-        None => (text, None),
-    };
-    let is_recipe = Path::new(file).extension().is_some_and(|e| e == "toml");
-    is_recipe.then(|| (file.into(), table))
 }
 
 fn dry_run(store: &Store, requests: &[Request]) -> Result<ExitCode, CliError> {

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::Path;
 
 use crate::format::output_path::{Modulo, check_invariants, fill_output_paths};
 use crate::format::{StorePath, derivation_json};
@@ -12,10 +11,11 @@ use crate::store::{Access, Direction, Store};
 
 use super::args::DerivationCommand;
 use super::config::Config;
-use super::instantiate::{drv_text, instantiate_recipe, split_fragment};
+use super::instantiate::{drv_text, instantiate_recipe, split_argument};
 use super::query::infos_of;
-use super::store::{open_store, open_to_ask, resolve_all, with_causes};
+use super::store::{open_store, open_to_ask, resolve_all};
 use super::{CliError, derivation_read, output};
+use crate::base::error::with_causes;
 
 /// Runs the subcommand.
 ///
@@ -37,14 +37,11 @@ pub fn run(config: &Config, command: &DerivationCommand) -> Result<(), CliError>
         DerivationCommand::Instantiate { recipe } => {
             let store = open_store(config, Access::Create)?;
             for argument in recipe {
-                let argument = argument.to_str().ok_or_else(|| {
-                    let shown = Path::new(argument).display();
-                    CliError::Input(format!("cannot use recipe `{shown}`: it is not UTF-8"))
-                })?;
-                let (file, table) = split_fragment(argument);
+                let named = split_argument(argument);
+                let (file, table) = named.unwrap_or_else(|| (argument.into(), None));
                 let tables: Vec<&str> = table.into_iter().collect();
                 let system = &config.platform.system;
-                for made in instantiate_recipe(&store, Path::new(file), &tables, system)? {
+                for made in instantiate_recipe(&store, &file, &tables, system)? {
                     output::line(&store.layout().store_dir.print(&made.drv))?;
                 }
             }

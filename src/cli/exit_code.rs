@@ -4,6 +4,19 @@ use crate::engine::report::{RunReport, Status};
 
 use crate::engine::failure_words;
 
+/// The table as `--help` prints it and README repeats it.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0        all is there
+  1        an error of drover's own, no space left, or a source of paths failed
+  2        wrong usage
+  96+bits  derivations failed, bits or-ed over all failures:
+             4  a derivation failed (100)
+             1  and it was a time limit (101)
+             2  and it was the hash of a fixed output (102)
+             8  a second build made something else (104)
+  130/143  interrupted by SIGINT / SIGTERM";
+
 /// The code as README and `--help` explain it (semantics A41).
 #[must_use]
 pub fn exit_code(report: &RunReport) -> u8 {

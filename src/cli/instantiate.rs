@@ -4,7 +4,9 @@
 //! batch. It opens the files that the recipe names; what a recipe is, `format::recipe` knows.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::format::output_path::{Modulo, fill_output_paths};
@@ -13,8 +15,8 @@ use crate::format::recipe_make::Surroundings;
 use crate::format::{Derivation, StoreDir, StorePath, aterm};
 use crate::store::{Store, Text};
 
-use super::store::with_causes;
 use super::{CliError, derivation_read};
+use crate::base::error::with_causes;
 
 /// A table of a recipe whose derivation is in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +67,19 @@ pub fn instantiate_recipe(
         .collect())
 }
 
-/// Splits `jobs.toml#table` into the file and the table.
+/// Splits `jobs.toml` or `jobs.toml#table`; `None` if the argument names no recipe.
 #[must_use]
-pub fn split_fragment(argument: &str) -> (&str, Option<&str>) {
-    match argument.rsplit_once('#') {
-        Some((file, table)) if !table.is_empty() => (file, Some(table)),
-        _ => (argument, None),
+pub fn split_argument(argument: &OsStr) -> Option<(PathBuf, Option<&str>)> {
+    const END: &[u8] = b".toml";
+    let bytes = argument.as_bytes();
+    if bytes.ends_with(END) {
+        return Some((argument.into(), None));
     }
+    let hash = memchr::memrchr(b'#', bytes)?;
+    let table = std::str::from_utf8(&bytes[hash + 1..]).ok()?;
+    let file = &bytes[..hash];
+    let named = file.ends_with(END) && !table.is_empty();
+    named.then(|| (OsStr::from_bytes(file).into(), Some(table)))
 }
 
 /// The text that a derivation has in the store.
@@ -175,5 +183,22 @@ impl Finish for Finisher<'_> {
         let path = text.path(&store.layout().store_dir).map_err(|e| e.to_string())?;
         self.made.insert(path.clone(), Arc::new(drv.clone()));
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_told_apart() {
+        let of = |text: &'static str| {
+            split_argument(OsStr::new(text)).map(|(p, t)| (p.to_str().map(str::to_owned), t))
+        };
+        assert_eq!(of("a/b.toml"), Some((Some("a/b.toml".into()), None)));
+        assert_eq!(of("b.toml#x"), Some((Some("b.toml".into()), Some("x"))));
+        for other in ["/nix/store/x.drv", "b.toml#", "b.tom#x", "x#y", ""] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

@@ -34,10 +34,21 @@ fn page() -> io::Result<Vec<u8>> {
             let shared = arg.is_global_set() || matches!(arg.get_id().as_str(), "help" | "version");
             arg.hide(shared)
         });
-        clap_mangen::Man::new(own).render_options_section(&mut out)?;
+        let usage = own.clone().render_usage().to_string();
+        writeln!(out, ".PP\n{}", roff(usage.trim_start_matches("Usage: ")))?;
+        let mut options = Vec::new();
+        clap_mangen::Man::new(own).render_options_section(&mut options)?;
+        let options = String::from_utf8_lossy(&options);
+        // A section of its own would end the command's.
+        write!(out, "{}", options.replace(".SH OPTIONS", ".SS Options"))?;
     }
-    writeln!(out, ".SH \"EXIT STATUS\"\n.nf\n{}\n.fi", super::args::EXIT_CODES)?;
+    writeln!(out, ".SH \"EXIT STATUS\"\n.nf\n{}\n.fi", super::exit_code::EXIT_CODES)?;
     Ok(out)
+}
+
+/// Text in which roff sees no hyphens to break at and no requests.
+fn roff(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-").replace("\n", "\n.br\n")
 }
 
 /// The commands below `root` that have none below them, in order.

@@ -31,7 +31,6 @@ pub mod path_info;
 pub mod platform;
 pub mod query;
 pub mod query_tree;
-pub mod recipe_file;
 pub mod register;
 pub mod report_json;
 pub mod sanitise;
@@ -59,10 +58,10 @@ pub enum CliError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The store failed or refused.
-    #[error("{}", store::with_causes(.0))]
+    #[error("{}", crate::base::error::with_causes(.0))]
     Store(crate::store::StoreError),
     /// A run could not begin.
-    #[error("{}", store::with_causes(.0))]
+    #[error("{}", crate::base::error::with_causes(.0))]
     Engine(#[from] crate::engine::EngineError),
     /// What was given cannot be used; the text says where, why and what to do.
     #[error("{0}")]

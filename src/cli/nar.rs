@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::store::restore::{Modes, dump, restore};
 
 use super::args::NarCommand;
-use super::store::with_causes;
 use super::{CliError, nar_ls, output};
+use crate::base::error::with_causes;
 
 /// Runs the subcommand.
 ///

@@ -15,8 +15,8 @@ use crate::format::derivation_json;
 use crate::format::nar::{self, Contents, Executable, NarError, Visitor};
 
 use super::args::NarLsArgs;
-use super::store::with_causes;
 use super::{CliError, output};
+use crate::base::error::with_causes;
 
 /// Bytes read at once.
 const PIECE: usize = 1 << 16;

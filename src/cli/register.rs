@@ -20,8 +20,9 @@ use crate::store::{self, Access, Store, Tree};
 
 use super::args::RegisterArgs;
 use super::config::Config;
-use super::store::{open_store, with_causes};
+use super::store::open_store;
 use super::{CliError, derivation_read};
+use crate::base::error::with_causes;
 
 /// Reads standard input and registers.
 ///

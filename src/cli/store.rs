@@ -49,12 +49,13 @@ pub fn open_store(config: &Config, access: Access) -> Result<Arc<Store>, CliErro
 pub fn open_to_ask(config: &Config) -> Result<Arc<Store>, CliError> {
     match open_store(config, Access::Create) {
         Err(CliError::Store(StoreError::NoPermission { path, .. })) => {
+            let store = open_store(config, Access::ReadOnly)?;
             super::complain(&format!(
                 "warning: no permission to write `{}`: the store is read as it lies, without what \
                  is being written to it now",
                 path.display()
             ));
-            open_store(config, Access::ReadOnly)
+            Ok(store)
         }
         other => other,
     }
@@ -153,22 +154,6 @@ fn split(layout: &Layout, rest: &Path) -> Result<(StorePath, PathBuf), String> {
     text.extend_from_slice(rest.as_os_str().as_bytes());
     let (path, _) = layout.store_dir.parse_inside(&text).map_err(|e| e.to_string())?;
     Ok((path, rest.components().skip(1).collect()))
-}
-
-/// An error and all its causes, from the outermost in.
-#[must_use]
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Waits for a lock that another process holds: no slot, no other lock and no CPU meanwhile.
 //!
 //! The thread that sleeps in `flock` cannot be woken for a cancel without signals, so it is a
-//! second one that holds nothing else: a cancelled job leaves it behind, and it ends with the lock's
-//! release or with the process.
+//! second one that holds nothing else: a cancelled job leaves it behind, and it ends with the
+//! lock's release or with the process.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -66,7 +66,7 @@ fn wait(shared: &Shared, file: PathBuf, cancel: &Cancel) -> Result<Waited, Strin
     }
     match answered.recv() {
         Ok(Ok(())) => Ok(Waited::Free),
-        Ok(Err(error)) => Err(super::failures::chain(&error)),
+        Ok(Err(error)) => Err(crate::base::error::with_causes(&error)),
         Err(_) => Err(format!("the thread that waited for `{}` is gone", file.display())),
     }
 }

@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crossbeam_channel::{Receiver, RecvError};
+
 use super::build_log::BuildLog;
 use super::builder::{self, Prepared};
 use super::check;
 use super::failures::failure;
 use super::graphs;
 use super::judge;
+use super::mismatch;
 use super::moments::Moments;
-use super::outputs::{self, Intake, Planned, Taken};
+use super::outputs::{self, Intake, Planned, Rejected, Taken};
 use super::probe::read_derivation;
 use super::report::{Notice, Times};
 use super::settings::KeepFailed;
@@ -73,7 +76,7 @@ pub(super) fn run(task: &Task<'_>) {
     let mut left = Leftovers::default();
     let result = attempt(task, &mut left);
     let failed = result.as_ref().err().cloned();
-    let record = left.record(task, result.is_ok());
+    let record = left.record(result.is_ok());
     if let Some(record) = record {
         task.shared.books.records.lock().insert(task.drv.clone(), record);
     }
@@ -147,7 +150,7 @@ fn build<'a>(
 ) -> Result<(), Failure> {
     let shared = task.shared;
     let options = DerivationOptions::from(&drv, shared.store_dir())
-        .map_err(|e| Failure::BadDerivation(super::failures::chain(&e)))?;
+        .map_err(|e| Failure::BadDerivation(crate::base::error::with_causes(&e)))?;
     left.paths.extend(outputs::clear(shared, planned.iter())?);
     let inputs = graphs::input_closure(shared, &drv)?;
     let work = Work { task, drv, options, planned, inputs, locks };
@@ -182,6 +185,7 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
         left.paths.extend(taken.values().map(|t| t.at.clone()));
         left.paths.extend(scratch(work));
         check::compare(work, &taken, &mut left.paths)?;
+        // Nothing new to register: what waits can go on with what is there.
         task.moments.say(Input::Ingested);
         return Ok(());
     }
@@ -207,6 +211,7 @@ fn run_builder(
 ) -> Result<(), Failure> {
     let task = work.task;
     let result = builder::run(work, prepared, log);
+    log.end_line();
     // The slot is free whatever came of it.
     task.moments.say(Input::Exited);
     result
@@ -226,7 +231,10 @@ fn take_in(work: &Work<'_>) -> Result<BTreeMap<String, Taken>, Failure> {
         inputs: &work.inputs,
         mode: task.mode,
     };
-    let taken = intake.take_all()?;
+    let taken = intake.take_all().map_err(|rejected| match rejected {
+        Rejected::Failed(failure) => failure,
+        Rejected::OtherHash(misnamed) => mismatch::keep(task, *misnamed),
+    })?;
     let made = outputs::made(&work.planned, &taken);
     let closure = |roots: &BTreeSet<StorePath>| graphs::closure_sizes(task.shared, roots);
     judge::judge(&work.options.outputs, &made, &closure)?;
@@ -257,15 +265,27 @@ fn register(work: &Work<'_>, taken: &BTreeMap<String, Taken>) -> Result<(), Fail
     };
     let paths: Vec<StorePath> = taken.values().map(|t| t.info.path.clone()).collect();
     shared.books.uncommitted.lock().extend(paths.iter().map(|path| (path.clone(), id)));
-    let verdict = shared.books.await_verdict(id);
-    let submitted = shared.submit(build);
-    submitted.map_err(|e| failure("registering the outputs", &e))?;
-    task.moments.say(Input::Ingested);
-    let verdict = verdict.recv();
+    let verdict = submit(shared, build).map(|verdict| {
+        task.moments.say(Input::Ingested);
+        verdict.recv()
+    });
     let mut uncommitted = shared.books.uncommitted.lock();
     for path in &paths {
         uncommitted.remove(path);
     }
+    drop(uncommitted);
+    understood(verdict?)
+}
+
+/// Hands a build to the registrar; its verdict will arrive at what is returned.
+pub(super) fn submit(shared: &Shared, build: Build) -> Result<Receiver<Verdict>, Failure> {
+    let verdict = shared.books.await_verdict(build.id);
+    shared.submit(build).map_err(|e| failure("registering the outputs", &e))?;
+    Ok(verdict)
+}
+
+/// What a verdict means for the build.
+pub(super) fn understood(verdict: Result<Verdict, RecvError>) -> Result<(), Failure> {
     match verdict {
         Ok(Verdict::Registered) => Ok(()),
         Ok(Verdict::Rejected(error) | Verdict::Fatal(error)) => {
@@ -276,18 +296,18 @@ fn register(work: &Work<'_>, taken: &BTreeMap<String, Taken>) -> Result<(), Fail
 }
 
 impl Leftovers<'_> {
-    fn record(&mut self, task: &Task<'_>, registered: bool) -> Option<Record> {
+    fn record(&self, registered: bool) -> Option<Record> {
         let started = self.started?;
         let seconds = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let duration = started.steady.elapsed();
-        let log = self.log.as_mut()?;
+        let log = self.log.as_ref()?;
         Some(Record {
             times: Times {
                 start: seconds(started.wall),
                 stop: seconds(started.wall + duration),
                 duration,
             },
-            log: Some(task.shared.store.layout().compressed_log_file(task.drv)),
+            log: log.path(),
             last_lines: log.last_lines(),
             registered,
         })

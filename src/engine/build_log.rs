@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use super::failures::chain;
 use super::isolation;
 use super::report::Notice;
 use super::settings::{KeepLog, LiveLog, Sandbox};
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::format::StorePath;
 use crate::sandbox::{Lines, LogSink, Tail};
 use crate::store::logs::{LogPolicy, LogWriter};
@@ -48,12 +48,20 @@ impl<'s> BuildLog<'s> {
         }
     }
 
-    /// The last lines so far; a last line without end is among them.
-    pub(super) fn last_lines(&mut self) -> Vec<Vec<u8>> {
-        let tail = &mut self.tail;
-        let (shared, drv) = (self.shared, self.drv);
+    /// The builder has ended: a last line without end is a line now.
+    pub(super) fn end_line(&mut self) {
+        let (shared, drv, tail) = (self.shared, self.drv, &mut self.tail);
         self.lines.finish(|line| each_line(shared, drv, tail, line));
+    }
+
+    /// The last lines so far, but for one that has no end yet.
+    pub(super) fn last_lines(&self) -> Vec<Vec<u8>> {
         self.tail.lines().map(<[u8]>::to_vec).collect()
+    }
+
+    /// Where the file will lie, unless none is kept.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.file.path().map(PathBuf::from)
     }
 
     /// Adds the engine's own words, the level of isolation where another was wished for and the
@@ -69,7 +77,7 @@ impl<'s> BuildLog<'s> {
         if self.trouble.is_none() {
             match self.file.finish() {
                 Ok(path) => return path,
-                Err(error) => self.trouble = Some(chain(&error)),
+                Err(error) => self.trouble = Some(with_causes(&error)),
             }
         }
         let why = self.trouble.unwrap_or_default();
@@ -80,7 +88,7 @@ impl<'s> BuildLog<'s> {
 
     fn write_file(&mut self, bytes: &[u8]) {
         if self.trouble.is_none() {
-            self.trouble = self.file.write(bytes).err().map(|error| chain(&error));
+            self.trouble = self.file.write(bytes).err().map(|error| with_causes(&error));
         }
     }
 }

@@ -4,31 +4,34 @@
 use std::error::Error;
 use std::io;
 
+use crate::base::error::with_causes;
 use crate::machine::Failure;
 use crate::store::StoreError;
-
-/// An error and its causes, outermost first, joined by colons.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        // Some errors print their source themselves.
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = inner.source();
-    }
-    text
-}
 
 /// The reason that `error` is for a goal; `place` says what was being written or read.
 pub(super) fn failure(place: &str, error: &(dyn Error + 'static)) -> Failure {
     if is_no_space(error) {
-        return Failure::NoSpace { place: format!("{place}: {}", chain(error)) };
+        return Failure::NoSpace { place: format!("{place}: {}", with_causes(error)) };
     }
-    Failure::Engine(format!("{place}: {}", chain(error)))
+    Failure::Engine(format!("{place}: {}{}", with_causes(error), advice(error)))
+}
+
+/// What to do about a limit of the process or its user that was reached.
+fn advice(error: &(dyn Error + 'static)) -> &'static str {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        match io {
+            Some(libc::EMFILE | libc::ENFILE) => {
+                return "; raise the limit of open files (`ulimit -n`) or lower `max-jobs`";
+            }
+            Some(libc::EAGAIN) => {
+                return "; raise the limit of processes (`ulimit -u`) or lower `max-jobs`";
+            }
+            _ => cause = error.source(),
+        }
+    }
+    ""
 }
 
 /// Whether a full disk or an exceeded quota is behind `error`.

@@ -1,9 +1,9 @@
 //! Connects: threads, channels, one build from top to bottom.
 //!
 //! [`run`] wires a run together and takes it apart again. The [`dispatcher`] feeds the machine and
-//! performs its effects; [`probe`] answers what goals ask of the store; [`build`] is the life of one
-//! build, with its parts in [`builder`], [`outputs`], [`judge`] and [`check`]. Every thread's words
-//! come back through [`moments`].
+//! performs its effects; [`probe`] answers what goals ask of the store; [`build`] is the life of
+//! one build, with its parts in [`builder`], [`outputs`], [`judge`] and [`check`]. Every thread's
+//! words come back through [`moments`].
 
 mod await_lock;
 mod build;
@@ -19,6 +19,7 @@ mod graphs;
 mod isolation;
 mod jobs;
 mod judge;
+mod mismatch;
 pub mod missing;
 mod moments;
 mod outcome;
@@ -173,6 +174,6 @@ fn wind_up(shared: &Shared, all_ended: &Receiver<()>, last: Option<Duration>) {
         return;
     }
     if let Err(error) = shared.finish_registrar() {
-        shared.tell(report::Notice::Warning(failures::chain(&error)));
+        shared.tell(report::Notice::Warning(crate::base::error::with_causes(&error)));
     }
 }

@@ -2,21 +2,22 @@
 //!
 //! A builder writes to the final paths, unless an output is valid already (a second build to
 //! compare, or some outputs of several): then it writes to scratch paths of the same length, and
-//! what it wrote is rewritten into place (semantics F17). Fixed outputs are copied (F18). Held locks
-//! are the caller's.
+//! what it wrote is rewritten into place (semantics F17). Fixed outputs are copied (F18). Held
+//! locks are the caller's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::environment::Rewrites;
-use super::failures::{chain, failure, is_no_space};
+use super::failures::{failure, is_no_space};
 use super::judge::Made;
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::format::content_address::ContentAddress;
 use crate::format::derivation::Method;
 use crate::format::nar::Executable;
 use crate::format::options::DerivationOptions;
-use crate::format::output_path::{make_store_path, placeholder};
+use crate::format::output_path::{fixed_output_path, make_store_path, placeholder};
 use crate::format::{
     Algorithm, Derivation, DerivationOutput, Hash, Origin, StorePath, ValidPathInfo,
 };
@@ -91,7 +92,7 @@ pub(super) fn input_rewrites(shared: &Shared, planned: &[Planned]) -> Rewrites {
 }
 
 /// Renames whatever lies where the builder will write out of its way; returns what is to be
-/// removed.
+/// removed. What cannot be renamed, since a full disk has no place for it, is removed at once.
 pub(super) fn clear<'p>(
     shared: &Shared,
     planned: impl Iterator<Item = &'p Planned>,
@@ -100,7 +101,11 @@ pub(super) fn clear<'p>(
     for output in planned {
         let real = shared.real(&output.written);
         if std::fs::symlink_metadata(&real).is_ok() {
-            aside.push(shared.set_aside(&real)?);
+            match shared.set_aside(&real) {
+                Ok(path) => aside.push(path),
+                Err(Failure::NoSpace { .. }) => shared.remove(&real)?,
+                Err(why) => return Err(why),
+            }
         }
     }
     Ok(aside)
@@ -116,6 +121,32 @@ pub(super) struct Taken {
     pub at: PathBuf,
 }
 
+/// Why the outputs of a build were not taken in.
+#[derive(Debug)]
+pub(super) enum Rejected {
+    /// Something is wrong.
+    Failed(Failure),
+    /// A fixed output is sound, but its hash is not the one that was asked for.
+    OtherHash(Box<Misnamed>),
+}
+
+impl From<Failure> for Rejected {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A fixed output with a hash that was not asked for.
+#[derive(Debug)]
+pub(super) struct Misnamed {
+    /// What it is under the path that belongs to its hash.
+    pub info: ValidPathInfo,
+    /// Where it lies now.
+    pub tree: Tree,
+    /// That its hash is another.
+    pub failure: Failure,
+}
+
 /// What all outputs of a build share while they are taken in.
 pub(super) struct Intake<'a> {
     pub shared: &'a Shared,
@@ -129,7 +160,7 @@ pub(super) struct Intake<'a> {
 impl Intake<'_> {
     /// Takes every output in that has to be: canonical, scanned, hashed, fixed hashes checked.
     /// Outputs that were valid before are left out, unless they are to be compared.
-    pub(super) fn take_all(&self) -> Result<BTreeMap<String, Taken>, Failure> {
+    pub(super) fn take_all(&self) -> Result<BTreeMap<String, Taken>, Rejected> {
         self.all_there()?;
         let mut candidates = self.inputs.clone();
         candidates.extend(self.planned.iter().map(|output| output.path.clone()));
@@ -158,7 +189,7 @@ impl Intake<'_> {
         output: &Planned,
         candidates: &BTreeSet<StorePath>,
         seen: &mut InodesSeen,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<Taken, Rejected> {
         let none = BTreeSet::new();
         let discards = self.options.outputs.discards(&output.name);
         let place = self.shared.real(&output.written);
@@ -179,7 +210,9 @@ impl Intake<'_> {
         } else {
             (self.bad(output, ingest(&request, seen))?, place.clone())
         };
-        self.check_fixed(output, &ingested)?;
+        if let Some(got) = self.check_fixed(output, &ingested)? {
+            return Err(Rejected::OtherHash(Box::new(self.misnamed(output, got, ingested, at)?)));
+        }
         let at = self.settle(output, &place, at)?;
         let tree = Tree { path: at.clone(), entries: ingested.entries };
         Ok(Taken { info: self.info(output, ingested), tree, at })
@@ -211,13 +244,18 @@ impl Intake<'_> {
             (_, Some(file)) => Failure::BadOutput {
                 output: output.name.clone(),
                 file: file.display().to_string(),
-                why: chain(&error),
+                why: with_causes(&error),
             },
         })
     }
 
-    fn check_fixed(&self, output: &Planned, ingested: &Ingested) -> Result<(), Failure> {
-        let Some((method, specified)) = output.fixed else { return Ok(()) };
+    /// The hash that a fixed output has, if it is not the one it should have.
+    fn check_fixed(
+        &self,
+        output: &Planned,
+        ingested: &Ingested,
+    ) -> Result<Option<(Method, Hash)>, Failure> {
+        let Some((method, specified)) = output.fixed else { return Ok(None) };
         let plain = ingested.root == Root::Regular(Executable::No);
         if matches!(method, Method::Flat | Method::Text) && !plain {
             return Err(Failure::BadOutput {
@@ -229,19 +267,34 @@ impl Intake<'_> {
             });
         }
         let path = output.path.clone();
-        match ingested.fixed_hash {
-            Some(got) if got == specified => {}
-            Some(got) => {
-                let (specified, got) = (Box::new(specified), Box::new(got));
-                return Err(Failure::HashMismatch { path, specified, got });
-            }
-            None => return Err(Failure::Engine(format!("`{path}` was not hashed"))),
-        }
         if !ingested.references.is_empty() && method != Method::Text {
             let references = ingested.references.iter().cloned().collect();
             return Err(Failure::FixedOutputRefers { path, references });
         }
-        Ok(())
+        match ingested.fixed_hash {
+            Some(got) if got == specified => Ok(None),
+            Some(got) => Ok(Some((method, got))),
+            None => Err(Failure::Engine(format!("`{path}` was not hashed"))),
+        }
+    }
+
+    /// An output with a hash that was not asked for, as it would be if it had been.
+    fn misnamed(
+        &self,
+        output: &Planned,
+        (method, got): (Method, Hash),
+        ingested: Ingested,
+        at: PathBuf,
+    ) -> Result<Misnamed, Failure> {
+        let specified = output.fixed.map_or(got, |(_, hash)| hash);
+        let path = fixed_output_path(self.shared.store_dir(), output.path.name(), method, &got)
+            .map_err(|error| Failure::Engine(error.to_string()))?;
+        let tree = Tree { path: at, entries: ingested.entries };
+        let ca = Some(ContentAddress { method, hash: got }.to_string());
+        let info = ValidPathInfo { path, ca, ..self.info(output, ingested) };
+        let (specified, got) = (Box::new(specified), Box::new(got));
+        let failure = Failure::HashMismatch { path: output.path.clone(), specified, got };
+        Ok(Misnamed { info, tree, failure })
     }
 
     fn info(&self, output: &Planned, ingested: Ingested) -> ValidPathInfo {

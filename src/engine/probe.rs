@@ -11,10 +11,11 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::failures::{chain, failure};
+use super::failures::failure;
 use super::moments::Message;
 use super::settings::Platforms;
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::format::options::DerivationOptions;
 use crate::format::{Derivation, DerivationOutput, StoreDir, StorePath, aterm};
 use crate::machine::Failure;
@@ -90,7 +91,7 @@ fn answer_checks(
         Ok(valid) => valid,
         Err(error) => {
             // Without an answer nothing can go on: the run ends, and nobody takes this for valid.
-            let _ = outbox.send(Message::Broken(chain(&error)));
+            let _ = outbox.send(Message::Broken(with_causes(&error)));
             BTreeSet::new()
         }
     };
@@ -185,11 +186,11 @@ pub(super) fn read_plain(store: &Store, drv: &StorePath) -> Result<Derivation, F
         )));
     };
     let file = store.layout().real(drv);
-    let bytes = std::fs::read(&file)
-        .map_err(|e| failure(&format!("reading derivation `{}`", file.display()), &e))?;
+    let bytes = crate::base::fs::read_regular(&file, aterm::MOST_BYTES)
+        .map_err(|e| failure("opening a derivation", &e))?;
     aterm::parse(name, &bytes, dir).map_err(|error| {
         let place = file.display();
-        Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", chain(&error)))
+        Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", with_causes(&error)))
     })
 }
 
@@ -229,7 +230,7 @@ fn facts(
         return Err(Failure::NotSupported(reason));
     }
     let options = DerivationOptions::from(drv, shared.store_dir())
-        .map_err(|error| Failure::BadDerivation(chain(&error)))?;
+        .map_err(|error| Failure::BadDerivation(with_causes(&error)))?;
     let platforms = &shared.settings.platforms;
     let forced = options.exports.build_references_graph.values();
     Ok(DrvFacts {
@@ -298,7 +299,7 @@ fn here(drv: &Derivation, options: &DerivationOptions, platforms: &Platforms) ->
 /// Why `drv` can never be built here, however many slots there are.
 fn obstacle(drv: &Derivation, options: &DerivationOptions, dir: &StoreDir) -> Option<Failure> {
     if let Some(builtin) = drv.builder.strip_prefix(b"builtin:".as_slice()) {
-        return super::builtin::obstacle(&String::from_utf8_lossy(builtin));
+        return super::builtin::obstacle(drv, &String::from_utf8_lossy(builtin));
     }
     let not_drv = options.exports.build_references_graph.values().find(|p| !p.is_derivation());
     not_drv.map(|path| {

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::failures::chain;
 use super::report::{Notice, Reclaimed};
 use super::shared::Shared;
+use crate::base::error::with_causes;
 use crate::base::lock::{Deletion, PathLocks};
 use crate::base::tempdir::reclaim_stale;
 use crate::format::StorePath;
@@ -109,20 +109,20 @@ impl Worker {
             Ok(reclaimed) => {
                 done.build_folders += reclaimed.folders;
                 done.bytes += reclaimed.removed.bytes;
-                reclaimed.failed.iter().for_each(|error| self.warn(&chain(error)));
+                reclaimed.failed.iter().for_each(|error| self.warn(&with_causes(error)));
             }
-            Err(error) => self.warn(&chain(&error)),
+            Err(error) => self.warn(&with_causes(&error)),
         }
     }
 
     fn dead_processes(&self, done: &mut Reclaimed) -> Result<(), String> {
         let layout = self.shared.store.layout();
-        for file in dead_roots::files(layout).map_err(|e| chain(&e))? {
-            let Some(dead) = DeadRoots::take(&file).map_err(|e| chain(&e))? else { continue };
+        for file in dead_roots::files(layout).map_err(|e| with_causes(&e))? {
+            let Some(dead) = DeadRoots::take(&file).map_err(|e| with_causes(&e))? else { continue };
             // A process that died just now leaves its locks to those that end its builders: then
             // its paths must be found once more.
             if self.dead_process(&dead, done)? == State::Done {
-                dead.finish().map_err(|e| chain(&e))?;
+                dead.finish().map_err(|e| with_causes(&e))?;
             }
         }
         Ok(())
@@ -140,18 +140,18 @@ impl Worker {
                 busy |= self.locked_path(&path, done)? == State::Busy;
             }
         }
-        done.temp_folders += temp_dir::reclaim(layout, dead.pid()).map_err(|e| chain(&e))?;
+        done.temp_folders += temp_dir::reclaim(layout, dead.pid()).map_err(|e| with_causes(&e))?;
         Ok(if busy { State::Busy } else { State::Done })
     }
 
     /// Removes the lock file of `path`, and what lies there if it is not valid.
     fn locked_path(&self, path: &StorePath, done: &mut Reclaimed) -> Result<State, String> {
         let file = self.shared.store.layout().lock_file(path);
-        let Ok(locks) = PathLocks::try_acquire([file]).map_err(|e| chain(&e))? else {
+        let Ok(locks) = PathLocks::try_acquire([file]).map_err(|e| with_causes(&e))? else {
             return Ok(State::Busy);
         };
         let aside = self.set_aside_unless_valid(path);
-        locks.release(Deletion::Delete).map_err(|e| chain(&e))?;
+        locks.release(Deletion::Delete).map_err(|e| with_causes(&e))?;
         done.locks += 1;
         if let Some(aside) = aside? {
             self.remove(&aside, path)?;
@@ -165,7 +165,7 @@ impl Worker {
         if real.symlink_metadata().is_err() {
             return Ok(None);
         }
-        let valid = self.shared.view().valid([path]).map_err(|e| chain(&e))?;
+        let valid = self.shared.view().valid([path]).map_err(|e| with_causes(&e))?;
         if !valid.is_empty() {
             return Ok(None);
         }

@@ -188,7 +188,7 @@ impl Books {
     /// Passes a verdict of the registrar on; a store that is broken ends the run.
     pub(super) fn verdict(&self, id: u64, verdict: Verdict, outbox: &Sender<Message>) {
         if let Verdict::Fatal(error) = &verdict {
-            let _ = outbox.send(Message::Broken(super::failures::chain(&**error)));
+            let _ = outbox.send(Message::Broken(crate::base::error::with_causes(&**error)));
         }
         if let Some(answer) = self.waiting.lock().remove(&id) {
             let _ = answer.send(verdict);

@@ -17,7 +17,8 @@ use super::{Algorithm, Hash, HashError, StoreDir, StorePath};
 pub enum ContentAddressError {
     /// It starts with neither `fixed:` nor `text:`, or names no hash.
     #[error(
-        "`{0}` is not a content address: it must be `fixed:[r:]ALGORITHM:HASH` or `text:sha256:HASH`"
+        "`{0}` is not a content address: it must be \
+         `fixed:[r:]ALGORITHM:HASH` or `text:sha256:HASH`"
     )]
     Shape(String),
     /// The hash.

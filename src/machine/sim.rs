@@ -4,6 +4,8 @@
 //!
 //! It knows nothing of threads or stores. A world is a function of its [`Choices`], so the same
 //! choices give the same trace; tests choose by seed, the fuzz target by its input.
+//!
+//! Longer than 400 lines because it is test code that the fuzz target shares.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a world names what it cares for")]
 

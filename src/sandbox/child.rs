@@ -34,10 +34,10 @@ pub fn launch(payload: &[u8], log: BorrowedFd<'_>) -> Result<i32, (u32, i32)> {
     let top = stack.as_mut_ptr_range().end.cast::<c_void>();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let arg = (&raw const job).cast_mut().cast::<c_void>();
-    // SAFETY: `top` is the aligned end of a live allocation of STACK bytes that only the child uses;
-    // CLONE_VFORK suspends this, the only, thread until the child has executed or exited, so `job`,
-    // all it points to and the stack outlive the child's use of them. All signals are blocked in the
-    // keeper, hence in the child until it unblocks them with no handler installed.
+    // SAFETY: `top` is the aligned end of a live allocation of STACK bytes that only the child
+    // uses; CLONE_VFORK suspends this, the only, thread until the child has executed or exited, so
+    // `job`, all it points to and the stack outlive the child's use of them. All signals are
+    // blocked in the keeper, hence in the child until it unblocks them with no handler installed.
     let pid = unsafe { libc::clone(perform, top, flags, arg) };
     if pid < 0 {
         return Err((u32::MAX, last_errno()));

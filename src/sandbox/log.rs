@@ -15,8 +15,8 @@ impl LogSink for Vec<u8> {
     }
 }
 
-/// Splits a stream into lines (semantics G5): `\n` ends a line; `\r` goes back to its start, so what
-/// follows replaces what was there; `\r\n` is one end of line.
+/// Splits a stream into lines (semantics G5): `\n` ends a line; `\r` goes back to its start, so
+/// what follows replaces what was there; `\r\n` is one end of line.
 #[derive(Debug, Default)]
 pub struct Lines {
     line: Vec<u8>,

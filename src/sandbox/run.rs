@@ -1,5 +1,6 @@
 //! Runs a plan to its end: has a keeper start the process, hands its log on as it comes, ends it
-//! when a limit is reached or a token triggered, and returns when it is dead with all it left behind.
+//! when a limit is reached or a token triggered, and returns when it is dead with all it left
+//! behind.
 //!
 //! The end of the process is what its keeper reports, never the end of its log: a builder may close
 //! its output and go on, and a background child may hold it for ever.
@@ -326,8 +327,8 @@ fn usage(death: Death) -> Usage {
 mod tests {
     use super::*;
 
-    /// The rest is in `tests/sandbox.rs`; this holds that unit tests of any floor can run a process,
-    /// the test program being its own nursery.
+    /// The rest is in `tests/sandbox.rs`; this holds that unit tests of any floor can run a
+    /// process, the test program being its own nursery.
     #[test]
     fn a_process_runs_under_the_test_program() {
         let mut plan = SpawnPlan::new("/bin/sh", "/");

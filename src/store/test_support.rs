@@ -62,7 +62,7 @@ impl Scratch {
         let path = path(digit, name);
         std::fs::write(self.layout.real(&path), text).unwrap();
         freeze(&self.layout.real(&path));
-        let nar = crate::store::texts::nar_of_file(text);
+        let nar = crate::store::texts::nar_of_file(text).unwrap();
         ValidPathInfo {
             path,
             nar_hash: Hash::sha256(&nar),

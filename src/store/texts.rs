@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -19,8 +19,9 @@ use super::durable::{Syncer, Tree};
 use super::error::StoreError;
 use super::temp_dir::{StoreTempDir, put_in_place};
 use crate::base::lock::{Deletion, PathLocks};
-use crate::format::hash::fold_to_20;
-use crate::format::store_path::{StorePathError, check_name};
+use crate::format::nar::{Executable, NarError, Writer};
+use crate::format::output_path::text_path;
+use crate::format::store_path::StorePathError;
 use crate::format::{Hash, Origin, StoreDir, StorePath, ValidPathInfo};
 
 /// Files left for everything else when a batch takes its locks.
@@ -130,9 +131,11 @@ fn write_text(path: &Path, contents: &[u8]) -> Result<(), StoreError> {
 
 fn info_of(dir: &StoreDir, text: &Text) -> Result<ValidPathInfo, StoreError> {
     let hash = Hash::sha256(&text.contents);
-    let nar = nar_of_file(&text.contents);
+    let path = text_path(dir, &text.name, &hash, &text.references)?;
+    let archiving = |e| StoreError::io("archiving", Path::new(path.as_str()))(io::Error::other(e));
+    let nar = nar_of_file(&text.contents).map_err(archiving)?;
     Ok(ValidPathInfo {
-        path: text_path(dir, &text.name, &hash, &text.references)?,
+        path,
         nar_hash: Hash::sha256(&nar),
         nar_size: nar.len() as u64,
         references: text.references.clone(),
@@ -144,38 +147,11 @@ fn info_of(dir: &StoreDir, text: &Text) -> Result<ValidPathInfo, StoreError> {
     })
 }
 
-/// The path of a text (semantics B10).
-fn text_path(
-    dir: &StoreDir,
-    name: &str,
-    hash: &Hash,
-    references: &BTreeSet<StorePath>,
-) -> Result<StorePath, StorePathError> {
-    check_name(name.as_bytes())?;
-    let mut kind = "text".to_owned();
-    for reference in references {
-        kind.push(':');
-        kind.push_str(&dir.print(reference));
-    }
-    let fingerprint = format!("{kind}:{}:{dir}:{name}", hash.typed_base16());
-    StorePath::from_parts(&fold_to_20(&Hash::sha256(fingerprint.as_bytes())), name)
-}
-
 /// The NAR of a regular file without the execute bit.
-pub(super) fn nar_of_file(contents: &[u8]) -> Vec<u8> {
-    let mut nar = Vec::with_capacity(contents.len() + 128);
-    for word in ["nix-archive-1", "(", "type", "regular", "contents"] {
-        put_word(&mut nar, word.as_bytes());
-    }
-    put_word(&mut nar, contents);
-    put_word(&mut nar, b")");
-    nar
-}
-
-fn put_word(nar: &mut Vec<u8>, word: &[u8]) {
-    nar.extend_from_slice(&(word.len() as u64).to_le_bytes());
-    nar.extend_from_slice(word);
-    nar.resize(nar.len().next_multiple_of(8), 0);
+pub(super) fn nar_of_file(contents: &[u8]) -> Result<Vec<u8>, NarError> {
+    let mut nar = Writer::new(Vec::with_capacity(contents.len() + 128))?;
+    nar.regular(Executable::No, contents.len() as u64, &mut &contents[..])?;
+    nar.finish()
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::machine::vocab::{Here, Hook, Loaded, Locality, OutputFacts, Substitutes, Waited};
+use crate::machine::vocab::{
+    Here, Hook, HookReply, Job, Loaded, Locality, OutputFacts, Substitutes, Waited,
+};
 use crate::machine::vocab::{LocalSlot, Validity};
 
 const STATES: [State; 18] = [

@@ -216,11 +216,13 @@ fn described(connection: &Connection) -> BTreeSet<String> {
         ask(format!("select * from pragma_table_xinfo('{table}')"));
         ask(format!("select * from pragma_foreign_key_list('{table}')"));
         ask(format!(
-            "select l.name, l.\"unique\", l.origin, l.partial, i.* from pragma_index_list('{table}') l \
+            "select l.name, l.\"unique\", l.origin, l.partial, i.* \
+             from pragma_index_list('{table}') l \
              join pragma_index_xinfo(l.name) i"
         ));
         ask(format!(
-            "select instr(lower(sql), 'autoincrement') > 0 from sqlite_master where name = '{table}'"
+            "select instr(lower(sql), 'autoincrement') > 0 \
+             from sqlite_master where name = '{table}'"
         ));
     }
     let words = "replace(replace(lower(sql), char(10), ''), ' ', '')";

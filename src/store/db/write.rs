@@ -47,7 +47,9 @@ pub enum Standing {
 
 /// As Nix: a known path gets the new hash, size, origin, signatures and content address; its
 /// registration time and deriver stay.
-const PUT_PATH: &str = "insert into ValidPaths (path, hash, registrationTime, deriver, narSize, ultimate, sigs, ca) \
+const PUT_PATH: &str = "\
+    insert into ValidPaths (path, hash, registrationTime, deriver, narSize, ultimate, \
+    sigs, ca) \
      values (?1, ?2, coalesce(nullif(?3, 0), cast(strftime('%s', 'now') as integer)), \
      ?4, nullif(?5, 0), ?6, nullif(?7, ''), ?8) on conflict (path) do update set \
      hash = excluded.hash, narSize = excluded.narSize, ultimate = excluded.ultimate, \
