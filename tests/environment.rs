@@ -33,8 +33,9 @@ fn fixed(side: &Path) -> (String, String) {
 fn variables_are_those_of_nix() {
     let world = World::new();
     world.configure("cores = 3");
-    let attributes = "HOME = \"/mine\"; NIX_STORE = \"/other\"; NIX_BUILD_CORES = \"77\"; TMPDIR = \"/x\"; \
-                      PWD = \"/y\"; NIX_LOG_FD = \"9\"; TERM = \"dumb\"; EMPTY = \"\"; list = [ 1 \"b\" ]; \
+    let attributes = "HOME = \"/mine\"; NIX_STORE = \"/other\"; NIX_BUILD_CORES = \"77\"; \
+                      TMPDIR = \"/x\"; PWD = \"/y\"; NIX_LOG_FD = \"9\"; TERM = \"dumb\"; \
+                      EMPTY = \"\"; list = [ 1 \"b\" ]; \
                       yes = true; no = false; \"odd.name-1\" = \"z\";";
     let drv = world.instantiate_one(&shell("x", attributes, "env > $out"));
     let environment =
@@ -81,7 +82,10 @@ fn impure_variables_reach_fixed_outputs_only() {
     let side = world.path("work/side");
     let (attributes, script) = fixed(&side);
     let wants = "impureEnvVars = [ \"SET\" \"UNSET\" \"CONFIGURED\" ];";
-    world.configure("experimental-features = nix-command configurable-impure-env\nimpure-env = CONFIGURED=setting");
+    world.configure(
+        "experimental-features = nix-command configurable-impure-env\n\
+         impure-env = CONFIGURED=setting",
+    );
     let drv = world.instantiate_one(&shell("fixed", &format!("{attributes} {wants}"), &script));
     let mut drover = world.drover(["build", "--no-link", &drv]);
     succeed(drover.env("SET", "a b").env("CONFIGURED", "caller").env("OTHER", "x"));
@@ -100,10 +104,12 @@ fn impure_variables_reach_fixed_outputs_only() {
 #[test]
 fn placeholders_and_arguments_arrive() {
     let world = World::new();
-    let expression = "derivation { name = \"args\"; system = builtins.currentSystem; builder = \"/bin/sh\"; \
+    let expression = "derivation { name = \"args\"; system = builtins.currentSystem; \
+        builder = \"/bin/sh\"; \
         PATH = \"/bin:/usr/bin\"; outputs = [ \"out\" \"dev\" ]; \
         where = \"${builtins.placeholder \"dev\"}/x\"; \
-        args = [ \"-c\" ''printf '%s\\n' \"$0\" \"$@\" \"$where\" > $out; cat /proc/$$/cmdline | tr '\\0' '\\n' | head -n1 > $dev'' \
+        args = [ \"-c\" ''printf '%s\\n' \"$0\" \"$@\" \"$where\" > $out; \
+        cat /proc/$$/cmdline | tr '\\0' '\\n' | head -n1 > $dev'' \
         (builtins.placeholder \"out\") \"\" \"two words\" \"line\\nend\" \"\u{fc}\" ]; }";
     let make = |world: &World| world.instantiate_one(expression);
     let drv = make(&world);
@@ -126,8 +132,9 @@ fn files_instead_of_variables() {
     let world = World::new();
     let attributes =
         "big = \"one\\ntwo\\n\"; empty = \"\"; passAsFile = [ \"big\" \"empty\" \"absent\" ];";
-    let script = "echo ''${big-unset} ''${absentPath-unset} $(basename $bigPath) > $out; cat $bigPath $emptyPath >> $out; \
-                  stat -c %a $bigPath >> $out; [ $(dirname $bigPath) = $NIX_BUILD_TOP ] && echo here >> $out";
+    let script = "echo ''${big-unset} ''${absentPath-unset} $(basename $bigPath) > $out; \
+                  cat $bigPath $emptyPath >> $out; stat -c %a $bigPath >> $out; \
+                  [ $(dirname $bigPath) = $NIX_BUILD_TOP ] && echo here >> $out";
     let drv = world.instantiate_one(&shell("pass", attributes, script));
     let read = |output: &std::process::Output| fs::read_to_string(text(output)).unwrap();
     let by_nix = read(&succeed(&mut world.nix("nix-store", ["--realise", &drv])));
@@ -141,9 +148,11 @@ fn files_instead_of_variables() {
 #[test]
 fn structured_attributes_are_the_only_variables() {
     let world = World::new();
-    let attributes = "__structuredAttrs = true; plain = \"p\"; outputs = [ \"out\" \"dev\" ]; passAsFile = [ \"plain\" ]; \
+    let attributes = "__structuredAttrs = true; plain = \"p\"; outputs = [ \"out\" \"dev\" ]; \
+                      passAsFile = [ \"plain\" ]; \
                       own = builtins.placeholder \"dev\";";
-    let script = "/usr/bin/env > vars; . \"$NIX_ATTRS_SH_FILE\"; echo \"$own\" > ''${outputs[dev]}; \
+    let script = "/usr/bin/env > vars; . \"$NIX_ATTRS_SH_FILE\"; \
+                  echo \"$own\" > ''${outputs[dev]}; \
                   cat vars .attrs.json > ''${outputs[out]}; ls -A >> ''${outputs[out]}";
     let drv = world.instantiate_one(
         &shell("attrs", attributes, script).replace("\"/bin/sh\"", "\"/bin/bash\""),
@@ -175,7 +184,8 @@ fn a_builder_starts_in_a_world_of_its_own() {
     // `script` gives the run a terminal to be kept away from; the rest is what a caller may leave.
     let drover = env!("CARGO_BIN_EXE_drover");
     let call = format!(
-        "umask 077; trap '' PIPE USR1; exec 7< /etc/passwd; {drover} build --no-link {drv} > {}/out",
+        "umask 077; trap '' PIPE USR1; exec 7< /etc/passwd; \
+         {drover} build --no-link {drv} > {}/out",
         world.path("work").display()
     );
     succeed(world.command("script").args(["-qec", &call, "/dev/null"]));

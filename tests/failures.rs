@@ -264,32 +264,32 @@ fn rules_about_references() {
             with_dep(&output_checks(rules), &script).replace("\"/bin/sh\"", "\"/bin/bash\"")
         })
         .collect();
-    for (i, expression) in expressions.iter().chain(&structured).enumerate() {
-        let what = cases[i % cases.len()];
-        let drv = world.instantiate_one(expression);
-        let nix = world.nix("nix-store", ["--realise", &drv]).output().unwrap();
-        world.wipe();
-        world.instantiate_one(expression);
-        let drover = world.build([&drv]);
-        assert_eq!(drover.code == 0, nix.status.success(), "{what:?} ({i}): {}", drover.stderr);
-        if drover.code != 0 {
-            let failure = &drover.json[0]["failure"];
-            assert_eq!(
-                (drover.code, &failure["kind"]),
-                (100, &json!("forbidden-references")),
-                "{what:?}"
-            );
-            let rule = what.0.split_once(' ').unwrap().0;
-            let message = failure["message"].as_str().unwrap();
-            assert!(
-                message.contains("is not allowed to refer to the following paths")
-                    && message.contains(rule),
-                "{message}"
-            );
-            assert!(!failure["paths"].as_array().unwrap().is_empty());
+    let all = format!("[ ({}) ]", [expressions, structured].concat().join(") ("));
+    let drvs = world.instantiate(&all);
+    let _ = world.nix("nix-store", ["--realise", "-k", "-j2"]).args(&drvs).output().unwrap();
+    let output =
+        |drv: &String| text(&succeed(&mut world.nix("nix-store", ["--query", "--outputs", drv])));
+    let valid = lines(&succeed(&mut world.nix("nix-store", ["--dump-db"])));
+    let passes: Vec<bool> = drvs.iter().map(|drv| valid.contains(&output(drv))).collect();
+    assert!(passes.contains(&true) && passes.contains(&false), "{passes:?}");
+    world.wipe();
+    assert_eq!(world.instantiate(&all), drvs);
+    let drover = world.build(["-k", "-j2"].into_iter().chain(drvs.iter().map(String::as_str)));
+    for (i, passes) in passes.into_iter().enumerate() {
+        let (rules, script) = cases[i % cases.len()];
+        let target = &drover.json[i];
+        assert_eq!(target["status"] == "built", passes, "{i}: {rules} {script}: {target}");
+        if !passes {
+            let message = target["failure"]["message"].as_str().unwrap();
+            assert_eq!(target["failure"]["kind"], "forbidden-references", "{message}");
+            let rule = rules.split_once(' ').unwrap().0;
+            let words = "is not allowed to refer to the following paths";
+            assert!(message.contains(words) && message.contains(rule), "{message}");
+            assert!(!target["failure"]["paths"].as_array().unwrap().is_empty());
         }
-        world.is_tidy();
     }
+    assert_eq!(drover.code, 100);
+    world.is_tidy();
     let unknown = fails(&world, &with_dep("allowedReferences = [ \"nonsense\" ];", refers), []);
     assert_eq!((unknown.code, &unknown.failure["kind"]), (100, &json!("bad-derivation")));
     assert!(unknown.message().contains("`nonsense`"), "{}", unknown.message());
@@ -329,7 +329,8 @@ fn modes_and_kinds_of_files_that_no_store_takes() {
         ("mkfifo $out", "unsupported type"),
         ("mkdir $out; mknod $out/null c 1 3", "unsupported type"),
         (
-            "mkdir $out; perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Listen => 1, Local => \"s\")' && mv s $out/",
+            "mkdir $out; perl -MIO::Socket::UNIX -e \
+              'IO::Socket::UNIX->new(Listen => 1, Local => \"s\")' && mv s $out/",
             "unsupported type",
         ),
     ] {
@@ -398,7 +399,8 @@ fn the_folder_of_a_failed_build_is_kept_on_request_only() {
 fn a_summary_of_many_failures_fits_on_a_screen() {
     let world = World::new();
     let expression = format!(
-        "let bad = i: {}; on = d: {}; in builtins.genList (i: if i < 300 then bad i else on (bad (i - 300))) 301",
+        "let bad = i: {}; on = d: {}; \
+         in builtins.genList (i: if i < 300 then bad i else on (bad (i - 300))) 301",
         shell(
             "bad-${toString i}",
             "inherit i;",

@@ -17,6 +17,8 @@ mod environment;
 mod failures;
 /// Arrows between floors only go down.
 mod floors;
+/// Bad input and hostile builders.
+mod hostile;
 /// Sizes, heads and places of things in the source.
 mod house;
 /// drover and real Nix on one store.
@@ -31,5 +33,7 @@ mod readme;
 mod recipe;
 /// One process under its keeper: its world, its end, its limits, its family.
 mod sandbox;
+/// Stores that are not as they should be, and stores of a user's own.
+mod stores;
 /// The store and the programs that tests work with.
 mod support;

@@ -10,6 +10,7 @@ pub mod fd;
 pub mod fs;
 pub mod keeper;
 pub mod lock;
+pub mod mailbox;
 pub mod nursery;
 pub mod process;
 pub mod tempdir;

@@ -76,6 +76,16 @@ impl Look {
         let colours = if plain { Colours::Strip } else { Colours::Keep };
         Self { manner, live, colours, logs }
     }
+
+    /// Whether a notice changes anything that is shown. There are several for each build, and
+    /// waking a thread for one costs as much as handling it.
+    fn heeds(self, notice: &Notice) -> bool {
+        match notice {
+            Notice::Progress(_) => self.live,
+            Notice::BuildStarted { .. } => self.live || self.manner > Manner::Quiet,
+            _ => true,
+        }
+    }
 }
 
 /// Where notices are told. Cheap to clone; telling never blocks.
@@ -84,7 +94,7 @@ pub struct Teller {
     control: Sender<Message>,
     lines: Sender<Notice>,
     dropped: Arc<Mutex<BTreeMap<StorePath, u64>>>,
-    logs: Logs,
+    look: Look,
 }
 
 #[derive(Debug)]
@@ -97,11 +107,14 @@ impl Teller {
     /// Tells a notice. A log line may be dropped and counted, everything else will be shown.
     pub fn tell(&self, notice: Notice) {
         let Notice::LogLine { drv, .. } = &notice else {
+            if !self.look.heeds(&notice) {
+                return;
+            }
             // The console outlives the run; where it does not, nobody is left to tell.
             let _ = self.control.send(Message::Tell(notice));
             return;
         };
-        if self.logs == Logs::Hidden {
+        if self.look.logs == Logs::Hidden {
             return;
         }
         let drv = drv.clone();
@@ -137,7 +150,7 @@ impl Console {
         let (control, controls) = unbounded();
         let (lines, logs) = bounded(WAITING_LINES);
         let dropped = Arc::new(Mutex::new(BTreeMap::new()));
-        let teller = Teller { control, lines, dropped: Arc::clone(&dropped), logs: look.logs };
+        let teller = Teller { control, lines, dropped: Arc::clone(&dropped), look };
         let screen = Screen {
             out,
             live: look.live,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvError};
+use crossbeam_channel::RecvError;
 
 use super::build_log::BuildLog;
 use super::builder::{self, Prepared};
@@ -25,6 +25,7 @@ use super::settings::KeepFailed;
 use super::shared::{Record, Shared};
 use crate::base::Cancel;
 use crate::base::lock::{Deletion, PathLocks};
+use crate::base::mailbox::Inbox;
 use crate::base::tempdir::BuildDir;
 use crate::format::options::DerivationOptions;
 use crate::format::{Derivation, StorePath};
@@ -278,7 +279,7 @@ fn register(work: &Work<'_>, taken: &BTreeMap<String, Taken>) -> Result<(), Fail
 }
 
 /// Hands a build to the registrar; its verdict will arrive at what is returned.
-pub(super) fn submit(shared: &Shared, build: Build) -> Result<Receiver<Verdict>, Failure> {
+pub(super) fn submit(shared: &Shared, build: Build) -> Result<Inbox<Verdict>, Failure> {
     let verdict = shared.books.await_verdict(build.id);
     shared.submit(build).map_err(|e| failure("registering the outputs", &e))?;
     Ok(verdict)

@@ -7,25 +7,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 
 use super::jobs;
 use super::moments::Message;
 use super::probe::Probe;
 use super::report::Notice;
 use super::shared::Shared;
+use crate::base::mailbox::{Inbox, Outbox};
 use crate::base::{Cancel, Urgency};
-use crate::machine::Machine;
 use crate::machine::vocab::{self, Answer, Effect, Event, GoalId, Input, Job, Report, Request};
+use crate::machine::{Failure, Machine};
 
 /// Threads, channels and the machine of one run.
 pub(super) struct Dispatcher {
     machine: Machine,
     shared: Arc<Shared>,
     running: BTreeMap<GoalId, Cancel>,
-    probes: Sender<Vec<Probe>>,
-    outbox: Sender<Message>,
-    inbox: Receiver<Message>,
+    probes: Outbox<Vec<Probe>>,
+    outbox: Outbox<Message>,
+    inbox: Inbox<Message>,
     /// Cloned into every job thread: its receiver learns when the last one is over.
     alive: Sender<()>,
     ended_by: EndedBy,
@@ -45,11 +46,11 @@ pub(super) struct EndedBy {
 /// The channels a dispatcher lives on.
 pub(super) struct Wiring {
     /// To the prober.
-    pub probes: Sender<Vec<Probe>>,
+    pub probes: Outbox<Vec<Probe>>,
     /// To the dispatcher itself, for its jobs.
-    pub outbox: Sender<Message>,
+    pub outbox: Outbox<Message>,
     /// From jobs, prober, registrar and signals.
-    pub inbox: Receiver<Message>,
+    pub inbox: Inbox<Message>,
     /// See [`Dispatcher`].
     pub alive: Sender<()>,
 }
@@ -154,7 +155,10 @@ impl Dispatcher {
     fn launch(&mut self, goal: GoalId, job: Job) {
         let cancel = match Cancel::new() {
             Ok(cancel) => cancel,
-            Err(error) => return self.fail_all(vec![goal], &error.to_string()),
+            Err(error) => {
+                let why = super::failures::failure("starting a job", &error);
+                return self.fail_all(vec![goal], &why);
+            }
         };
         self.running.insert(goal, cancel.clone());
         jobs::start(
@@ -177,9 +181,8 @@ impl Dispatcher {
         let _ = self.outbox.send(Message::Goals(answers.collect()));
     }
 
-    fn fail_all(&self, goals: Vec<GoalId>, why: &str) {
-        let failure = || crate::machine::Failure::Engine(why.to_owned());
-        let words = goals.into_iter().map(|goal| (goal, Input::Failed(failure()))).collect();
+    fn fail_all(&self, goals: Vec<GoalId>, why: &Failure) {
+        let words = goals.into_iter().map(|goal| (goal, Input::Failed(why.clone()))).collect();
         let _ = self.outbox.send(Message::Goals(words));
     }
 

@@ -11,6 +11,7 @@ use super::report::Notice;
 use super::shared::Shared;
 use super::{await_lock, build};
 use crate::base::Cancel;
+use crate::base::mailbox::Outbox;
 use crate::machine::Failure;
 use crate::machine::vocab::{GoalId, Input, Job};
 
@@ -20,7 +21,7 @@ const STACK: usize = 1 << 20;
 /// What ties a job to its run.
 pub(super) struct Line {
     /// Where its words go.
-    pub outbox: Sender<Message>,
+    pub outbox: Outbox<Message>,
     /// By what it is stopped.
     pub cancel: Cancel,
     /// Dropped when its thread ends.

@@ -1,13 +1,23 @@
 //! What a run would do (`--dry-run`, semantics A47): which derivations would be built, which
-//! paths nobody can make. Reads the graph level by level, each level with one look at the store.
+//! paths nobody can make.
+//!
+//! Reads the graph level by level, each with one look at the store. Only what was asked for is
+//! looked up as a derivation: what a valid one refers to is valid.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
+use std::thread;
 
 use super::probe::read_plain;
 use crate::format::{Derivation, StorePath};
 use crate::machine::Failure;
 use crate::machine::vocab::{Kind, Outputs, Request};
 use crate::store::{Store, StoreError};
+
+/// Derivations that are worth a thread.
+const SHARE: usize = 64;
+/// Threads that read at most.
+const MOST_READERS: usize = 4;
 
 /// What would be done.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,10 +35,10 @@ pub struct Missing {
 /// # Errors
 /// [`StoreError`] if the database cannot be read.
 pub fn missing(store: &Store, requests: &[Request]) -> Result<Missing, StoreError> {
-    let mut plan = Missing::default();
     let mut seen: BTreeMap<StorePath, Outputs> = BTreeMap::new();
     let mut level: BTreeMap<StorePath, Outputs> = BTreeMap::new();
     let mut opaque: BTreeSet<StorePath> = BTreeSet::new();
+    let mut plan = Missing::default();
     for request in requests {
         let path = request.key.path.clone();
         match request.key.kind {
@@ -36,9 +46,12 @@ pub fn missing(store: &Store, requests: &[Request]) -> Result<Missing, StoreErro
             Kind::Derivation => want(&mut level, path, &request.outputs),
         }
     }
+    let valid = store.view().valid(level.keys())?;
+    plan.unknown.extend(level.keys().filter(|path| !valid.contains(*path)).cloned());
+    level.retain(|path, _| valid.contains(path));
     while !level.is_empty() {
-        let (wanted, drvs) = read_level(store, level, &mut plan)?;
-        level = BTreeMap::new();
+        let wanted = std::mem::take(&mut level);
+        let drvs = read_level(store, &wanted, &mut plan)?;
         let outputs = drvs.iter().flat_map(|(path, drv)| wanted_paths(drv, &wanted[path]));
         let valid = store.view().valid(&outputs.collect::<BTreeSet<_>>())?;
         for (path, drv) in &drvs {
@@ -72,26 +85,52 @@ fn want(level: &mut BTreeMap<StorePath, Outputs>, path: StorePath, outputs: &Out
     }
 }
 
-type Level = (BTreeMap<StorePath, Outputs>, Vec<(StorePath, Derivation)>);
-
 fn read_level(
     store: &Store,
-    level: BTreeMap<StorePath, Outputs>,
+    level: &BTreeMap<StorePath, Outputs>,
     plan: &mut Missing,
-) -> Result<Level, StoreError> {
-    let valid = store.view().valid(level.keys())?;
+) -> Result<Vec<(StorePath, Derivation)>, StoreError> {
     let mut drvs = Vec::new();
-    for path in level.keys() {
-        if !valid.contains(path) {
-            plan.unknown.insert(path.clone());
-            continue;
-        }
-        match read_plain(store, path) {
+    for (path, read) in read_all(store, &level.keys().collect::<Vec<_>>()) {
+        match read {
             Ok(drv) => drvs.push((path.clone(), drv)),
-            Err(why) => plan.bad.push((path.clone(), why)),
+            Err(why) if store.view().valid([path])?.contains(path) => {
+                plan.bad.push((path.clone(), why));
+            }
+            Err(_) => drop(plan.unknown.insert(path.clone())),
         }
     }
-    Ok((level, drvs))
+    Ok(drvs)
+}
+
+type Reads<'p> = Vec<(&'p StorePath, Result<Derivation, Failure>)>;
+
+/// Reads derivations in their order, many of them on several threads.
+fn read_all<'p>(store: &Store, paths: &[&'p StorePath]) -> Reads<'p> {
+    let one = |path: &&'p StorePath| (*path, read_plain(store, path));
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let readers = cores.min(MOST_READERS).min(paths.len() / SHARE);
+    if readers < 2 {
+        return paths.iter().map(one).collect();
+    }
+    let mut shares = paths.chunks(paths.len().div_ceil(readers));
+    let first = shares.next().unwrap_or_default();
+    thread::scope(|scope| {
+        let others: Vec<_> = shares
+            .map(|share| (share, scope.spawn(move || share.iter().map(one).collect::<Reads<'p>>())))
+            .collect();
+        let mut reads: Reads<'p> = first.iter().map(one).collect();
+        for (share, other) in others {
+            match other.join() {
+                Ok(more) => reads.extend(more),
+                Err(_) => reads.extend(share.iter().map(|path| {
+                    let why = format!("reading `{path}` ended in a panic");
+                    (*path, Err(Failure::Engine(why)))
+                })),
+            }
+        }
+        reads
+    })
 }
 
 fn wanted_paths(drv: &Derivation, wanted: &Outputs) -> Vec<StorePath> {

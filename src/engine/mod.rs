@@ -35,9 +35,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 
 use crate::base::Urgency;
+use crate::base::mailbox::{Inbox, Outbox, mailbox};
 use crate::base::tempdir::BuildDirs;
 use crate::machine::Machine;
 use crate::machine::vocab::{self, Hook, OnFailure, Policy};
@@ -56,6 +57,12 @@ pub use shared::Tell;
 /// How long the end of a run waits for what dead processes left to be taken back, and again for
 /// the step at which that is.
 const RECLAIM: Duration = Duration::from_millis(250);
+
+/// Files that a run has open beside those of its builds: the database, locks, roots, channels.
+const FILES_OF_A_RUN: u64 = 32;
+/// Files that a build has open at most, if it has few outputs: pipes, locks, its log, its folder,
+/// and those of the ingest of another that waits for its row.
+const FILES_OF_A_BUILD: u64 = 16;
 
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -92,10 +99,10 @@ pub fn run(
         .map_err(|source| EngineError::BuildDir { path: root.clone(), source })?;
     let build_dirs = BuildDirs::new(root);
     let shared = Arc::new(Shared::new(Arc::clone(store), Arc::clone(settings), build_dirs, tell));
-    let (outbox, inbox) = unbounded();
+    let (outbox, inbox) = mailbox();
     start_registrar(&shared, &outbox)?;
     let reclaimer = reclaim::Reclaimer::start(&shared);
-    let (probes, questions) = unbounded();
+    let (probes, questions) = mailbox();
     let (alive, all_ended) = unbounded();
     let signals = signals::Watch::start(outbox.clone()).map_err(EngineError::Threads)?;
     let prober = start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
@@ -122,7 +129,7 @@ pub fn run(
 fn policy(settings: &Settings) -> Policy {
     let schedule = &settings.schedule;
     Policy {
-        max_jobs: u32::try_from(schedule.max_jobs).unwrap_or(u32::MAX),
+        max_jobs: u32::try_from(schedule.max_jobs).unwrap_or(u32::MAX).min(affordable_jobs()),
         on_failure: match schedule.keep_going {
             KeepGoing::Yes => OnFailure::KeepGoing,
             KeepGoing::No => OnFailure::Stop,
@@ -137,7 +144,14 @@ fn policy(settings: &Settings) -> Policy {
     }
 }
 
-fn start_registrar(shared: &Arc<Shared>, outbox: &Sender<Message>) -> Result<(), StoreError> {
+/// How many builds the limit of open files allows at a time, at least one. Fewer builds are slower;
+/// a build that finds no descriptor fails.
+fn affordable_jobs() -> u32 {
+    let for_builds = crate::base::process::nofile_limit().saturating_sub(FILES_OF_A_RUN);
+    u32::try_from(for_builds / FILES_OF_A_BUILD).unwrap_or(u32::MAX).max(1)
+}
+
+fn start_registrar(shared: &Arc<Shared>, outbox: &Outbox<Message>) -> Result<(), StoreError> {
     let (books, outbox) = (Arc::clone(&shared.books), outbox.clone());
     let report = Box::new(move |id, verdict| books.verdict(id, verdict, &outbox));
     let registrar = Registrar::start(Arc::clone(&shared.store), sync, report)?;
@@ -154,8 +168,8 @@ fn sync(path: &std::path::Path) -> std::io::Result<()> {
 
 fn start_prober(
     shared: &Arc<Shared>,
-    questions: Receiver<Vec<probe::Probe>>,
-    outbox: Sender<Message>,
+    questions: Inbox<Vec<probe::Probe>>,
+    outbox: Outbox<Message>,
 ) -> std::io::Result<thread::JoinHandle<()>> {
     let shared = Arc::clone(shared);
     let work = move || probe::run(&shared, &questions, &outbox);

@@ -2,8 +2,7 @@
 
 use std::cell::Cell;
 
-use crossbeam_channel::Sender;
-
+use crate::base::mailbox::Outbox;
 use crate::machine::Failure;
 use crate::machine::vocab::{GoalId, Input, Report};
 
@@ -25,12 +24,12 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct Moments {
     goal: GoalId,
-    outbox: Sender<Message>,
+    outbox: Outbox<Message>,
     over: Cell<bool>,
 }
 
 impl Moments {
-    pub(super) fn new(goal: GoalId, outbox: Sender<Message>) -> Self {
+    pub(super) fn new(goal: GoalId, outbox: Outbox<Message>) -> Self {
         Self { goal, outbox, over: Cell::new(false) }
     }
 
@@ -55,8 +54,9 @@ impl Drop for Moments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::mailbox::{Inbox, mailbox};
 
-    fn words(inbox: &crossbeam_channel::Receiver<Message>) -> Vec<Input> {
+    fn words(inbox: &Inbox<Message>) -> Vec<Input> {
         inbox
             .try_iter()
             .flat_map(|message| match message {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_thread_without_a_last_word_has_failed() {
-        let (outbox, inbox) = crossbeam_channel::unbounded();
+        let (outbox, inbox) = mailbox();
         let moments = Moments::new(GoalId(1), outbox);
         moments.say(Input::Exited);
         drop(moments);
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn nothing_follows_the_last_word() {
-        let (outbox, inbox) = crossbeam_channel::unbounded();
+        let (outbox, inbox) = mailbox();
         let moments = Moments::new(GoalId(1), outbox);
         moments.say(Input::Registered);
         moments.say(Input::Exited);

@@ -52,7 +52,10 @@ pub(super) fn plan(
 ) -> Result<Vec<Planned>, Failure> {
     let paths: Vec<&StorePath> = drv.outputs.values().filter_map(DerivationOutput::path).collect();
     let view = shared.view();
-    let mut infos = view.infos(paths).map_err(|e| failure("asking what is valid", &e))?;
+    let ask = |e| failure("asking what is valid", &e);
+    // Mostly none is: all that is known of a path costs more to ask for.
+    let valid = view.valid(paths).map_err(ask)?;
+    let mut infos = view.infos(&valid).map_err(ask)?;
     let mut planned = Vec::new();
     for (name, output) in &drv.outputs {
         let Some(path) = output.path() else { continue };

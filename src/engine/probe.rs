@@ -9,13 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender};
-
 use super::failures::failure;
 use super::moments::Message;
 use super::settings::Platforms;
 use super::shared::Shared;
 use crate::base::error::with_causes;
+use crate::base::mailbox::{Inbox, Outbox};
 use crate::format::options::DerivationOptions;
 use crate::format::{Derivation, DerivationOutput, StoreDir, StorePath, aterm};
 use crate::machine::Failure;
@@ -50,7 +49,7 @@ impl Probe {
 }
 
 /// Answers until the run drops its sender.
-pub(super) fn run(shared: &Arc<Shared>, probes: &Receiver<Vec<Probe>>, outbox: &Sender<Message>) {
+pub(super) fn run(shared: &Arc<Shared>, probes: &Inbox<Vec<Probe>>, outbox: &Outbox<Message>) {
     while let Ok(mut batch) = probes.recv() {
         batch.extend(probes.try_iter().flatten());
         let instead: Vec<_> = batch.iter().map(Probe::without_answer).collect();
@@ -67,7 +66,7 @@ pub(super) fn run(shared: &Arc<Shared>, probes: &Receiver<Vec<Probe>>, outbox: &
     }
 }
 
-fn answer(shared: &Shared, outbox: &Sender<Message>, batch: Vec<Probe>) -> Vec<(GoalId, Input)> {
+fn answer(shared: &Shared, outbox: &Outbox<Message>, batch: Vec<Probe>) -> Vec<(GoalId, Input)> {
     let mut loads = Vec::new();
     let mut checks = Vec::new();
     for Probe { goal, question } in batch {
@@ -83,7 +82,7 @@ fn answer(shared: &Shared, outbox: &Sender<Message>, batch: Vec<Probe>) -> Vec<(
 
 fn answer_checks(
     shared: &Shared,
-    outbox: &Sender<Message>,
+    outbox: &Outbox<Message>,
     checks: Vec<(GoalId, Vec<StorePath>)>,
 ) -> Vec<(GoalId, Input)> {
     let paths: BTreeSet<&StorePath> = checks.iter().flat_map(|(_, paths)| paths).collect();

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use super::failures::failure;
@@ -13,6 +12,7 @@ use super::moments::Message;
 use super::report::{Notice, Times};
 use super::settings::Settings;
 use crate::base::fs::remove_tree;
+use crate::base::mailbox::{Inbox, Outbox, mailbox};
 use crate::base::tempdir::BuildDirs;
 use crate::format::{StoreDir, StorePath};
 use crate::machine::Failure;
@@ -50,7 +50,7 @@ pub(super) struct Books {
     /// Builds that ran, by derivation.
     pub records: Mutex<BTreeMap<StorePath, Record>>,
     /// Jobs that wait for the registrar, by build.
-    pub waiting: Mutex<BTreeMap<u64, Sender<Verdict>>>,
+    pub waiting: Mutex<BTreeMap<u64, Outbox<Verdict>>>,
     /// Builds that are ingested and not committed, by output.
     pub uncommitted: Mutex<BTreeMap<StorePath, u64>>,
     /// Whether the level of isolation was told.
@@ -179,14 +179,14 @@ impl Shared {
 
 impl Books {
     /// Where the verdict on build `id` will arrive.
-    pub(super) fn await_verdict(&self, id: u64) -> Receiver<Verdict> {
-        let (answer, verdict) = bounded(1);
+    pub(super) fn await_verdict(&self, id: u64) -> Inbox<Verdict> {
+        let (answer, verdict) = mailbox();
         self.waiting.lock().insert(id, answer);
         verdict
     }
 
     /// Passes a verdict of the registrar on; a store that is broken ends the run.
-    pub(super) fn verdict(&self, id: u64, verdict: Verdict, outbox: &Sender<Message>) {
+    pub(super) fn verdict(&self, id: u64, verdict: Verdict, outbox: &Outbox<Message>) {
         if let Verdict::Fatal(error) = &verdict {
             let _ = outbox.send(Message::Broken(crate::base::error::with_causes(&**error)));
         }

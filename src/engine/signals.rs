@@ -11,12 +11,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::{Handle, Signals};
 
 use super::moments::Message;
+use crate::base::mailbox::Outbox;
 
 const WATCHED: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
@@ -37,7 +37,7 @@ impl Watch {
     ///
     /// # Errors
     /// The system's word if handlers or the thread cannot be made.
-    pub(super) fn start(outbox: Sender<Message>) -> io::Result<Self> {
+    pub(super) fn start(outbox: Outbox<Message>) -> io::Result<Self> {
         at_once()?.store(false, Ordering::SeqCst);
         let mut signals = Signals::new(WATCHED)?;
         let handle = signals.handle();
@@ -89,7 +89,7 @@ fn at_once() -> io::Result<&'static Arc<AtomicBool>> {
 }
 
 /// Says when the last second is over. Without a thread for it, a second signal does.
-fn start_clock(outbox: Sender<Message>) {
+fn start_clock(outbox: Outbox<Message>) {
     let wait = move || {
         let _ = crossbeam_channel::after(LAST_SECOND).recv();
         let _ = outbox.send(Message::TimeUp);

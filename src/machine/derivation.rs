@@ -15,11 +15,11 @@
 //! | | all wanted valid, and inputs too if forced | Claiming | Claim(outputs) |
 //! | | wanted outputs that sources were not asked for | `OutputsWanted` | Unclaim, Need(paths) |
 //! | | it must be built and cannot | - | Finish(obstacle) |
-//! | | inputs not realised | `InputsWanted` | Unclaim, Need(inputs) |
+//! | | inputs not realised / forced since | `InputsWanted` / Loading | Unclaim, Need(inputs) / Ask(Load) |
 //! | | otherwise | Claiming | Claim(outputs) |
 //! | `OutputsWanted` \[outputsSubstituted\] | failed, no fallback / otherwise | - / Checking | Finish(`SubstitutesFailed`) / Ask(Check) |
 //! | Checking | Checked | *decide* | |
-//! | `InputsWanted` \[inputsRealised\] | failed n / ok | - / Checking | Finish(`InputsFailed` n) / Ask(Check) |
+//! | `InputsWanted` \[inputsRealised\] | failed n / ok, wants grew / not | - / Checking / Claiming | Finish(`InputsFailed` n) / Ask(Check) / Claim(outputs) |
 //! | Claiming \[tryToBuild\] | Claimed after a wait, or wants grew | Checking | Ask(Check) |
 //! | | Claimed, all wanted valid | - | Finish(`AlreadyValid`) |
 //! | | Claimed, a hook goes first | Asking | Launch(Hook) |
@@ -117,7 +117,7 @@ pub struct Derivation {
     pub wanted: Outputs,
     /// Whether its inputs are wanted too.
     pub forced: Forced,
-    /// What the `.drv` says, while it is of use.
+    /// What the `.drv` says, while it is of use; its inputs only until they are asked for.
     pub facts: Option<Box<DrvFacts>>,
     /// Wants that came since the store was last looked at.
     grown: Growth,

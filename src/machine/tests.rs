@@ -205,7 +205,6 @@ fn what_was_built_on_an_unregistered_input_fails_with_it() {
     machine.handle(Event::For(GoalId(1), Input::Loaded(graph.load(&name(0)))));
     machine.handle(Event::For(GoalId(1), Input::Exited));
     machine.handle(Event::For(GoalId(1), Input::Ingested));
-    machine.handle(Event::For(GoalId(0), Input::Checked(vec![])));
     assert_eq!(machine.progress().running, 2, "it starts before the commit");
     let why = Failure::Engine("disk".into());
     let effects = machine.handle(Event::For(GoalId(1), Input::Failed(why)));

@@ -13,12 +13,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use super::Store;
 use super::db::{Group, Registration, Standing};
 use super::durable::{SyncTree, Syncer, Tree};
 use super::error::StoreError;
+use crate::base::mailbox::{Inbox, Outbox, mailbox};
 
 /// Builds in one commit at most.
 pub const MOST_BUILDS: usize = 64;
@@ -54,7 +53,7 @@ pub type Report = Box<dyn Fn(u64, Verdict) + Send>;
 #[derive(Debug)]
 pub struct Registrar {
     store: Arc<Store>,
-    queue: Option<Sender<Build>>,
+    queue: Option<Outbox<Build>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -70,7 +69,7 @@ impl Registrar {
     ) -> Result<Self, StoreError> {
         let folder = &store.layout().real_store_dir;
         let syncer = Syncer::new(folder, store.options().durability, sync_tree)?;
-        let (queue, builds) = unbounded();
+        let (queue, builds) = mailbox();
         let worker = Worker {
             store: Arc::clone(&store),
             syncer,
@@ -133,7 +132,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, builds: &Receiver<Build>) {
+    fn run(mut self, builds: &Inbox<Build>) {
         while let Ok(first) = builds.recv() {
             let mut batch = vec![first];
             batch.extend(builds.try_iter().take(MOST_BUILDS - 1));

@@ -124,12 +124,20 @@ impl Derivation {
             .collect()
     }
 
+    /// The list of inputs is given away with this: the edges are the machine's from here on, and
+    /// for all goals that wait they are most of the memory.
     pub(super) fn need_inputs(&mut self, policy: &Policy) -> Next {
+        if self.inputs != Inputs::Open {
+            // Forced since: the list is read again.
+            self.inputs = Inputs::Open;
+            return (State::Loading, vec![Order::Unclaim, self.load()]);
+        }
         let mut requests = Vec::new();
-        if let Some(facts) = &self.facts {
-            requests.extend(facts.input_drvs.iter().map(|(drv, outputs)| Request {
-                key: Key::derivation(drv.clone(), Mode::Normal),
-                outputs: outputs.clone(),
+        if let Some(facts) = &mut self.facts {
+            let input_drvs = std::mem::take(&mut facts.input_drvs);
+            requests.extend(input_drvs.into_iter().map(|(drv, outputs)| Request {
+                key: Key::derivation(drv, Mode::Normal),
+                outputs,
                 forced: self.forced,
             }));
             requests.extend(facts.forced_drvs.iter().map(|drv| Request {
@@ -137,8 +145,8 @@ impl Derivation {
                 outputs: Outputs::All,
                 forced: Forced::Yes,
             }));
-            let path = |p: &StorePath| whole(Key::path(p.clone(), Mode::Normal));
-            requests.extend(facts.invalid_srcs.iter().map(path));
+            let path = |path| whole(Key::path(path, Mode::Normal));
+            requests.extend(std::mem::take(&mut facts.invalid_srcs).into_iter().map(path));
         }
         self.inputs = Inputs::Realised(self.forced);
         if requests.is_empty() {
@@ -152,10 +160,10 @@ impl Derivation {
 
     pub(super) fn inputs_ended(&mut self, bad: usize) -> Next {
         match bad + self.ending.spoiled {
-            0 => {
-                // Forced since: the next look asks for the inputs again.
-                self.look(vec![])
-            }
+            // Wants that came since: the look asks for the inputs again where it must.
+            0 if self.grown == Growth::Grew => self.look(vec![]),
+            // Whoever made the outputs meanwhile: the job looks again under their locks.
+            0 => self.claim(),
             count => fail(Failure::InputsFailed { count }),
         }
     }
