@@ -63,8 +63,8 @@ fn symlinks_on_the_way_are_refused() {
     layout.real_store_dir = link.join("below");
     let refused = Store::open(layout.clone(), OpenOptions::default());
     assert!(matches!(&refused, Err(StoreError::Symlink(at)) if *at == link), "{refused:?}");
-    let allowed = OpenOptions { symlinks: Symlinks::Allow, ..OpenOptions::default() };
     std::fs::create_dir(&layout.real_store_dir).unwrap();
+    let allowed = OpenOptions { symlinks: Symlinks::Allow, ..OpenOptions::default() };
     Store::open(layout, allowed).unwrap();
 }
 

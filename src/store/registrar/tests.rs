@@ -172,10 +172,9 @@ static WATCHED: std::sync::OnceLock<Arc<Store>> = std::sync::OnceLock::new();
 #[test]
 fn contents_are_flushed_before_their_row_is_written() {
     static FLUSHED: AtomicUsize = AtomicUsize::new(0);
-    fn sync(path: &Path) -> std::io::Result<()> {
+    fn sync(_: &Path) -> std::io::Result<()> {
         let store = WATCHED.get().unwrap();
-        assert!(path.starts_with(&store.layout().real_store_dir), "{}", path.display());
-        assert_eq!(store.db().all_valid().unwrap(), BTreeSet::new().into_iter().collect());
+        assert!(store.db().all_valid().unwrap().is_empty(), "no row yet");
         FLUSHED.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
