@@ -104,9 +104,11 @@ impl Dispatcher {
         if !probes.is_empty() {
             // The prober lives as long as the run; a goal without answer would be a hang.
             if let Err(lost) = self.probes.send(probes) {
-                let goals = lost.into_inner().into_iter().map(|probe| probe.goal);
-                let why = Failure::Engine("the prober is gone".to_owned());
-                self.fail_all(goals.collect(), &why);
+                self.ended_by.broken.get_or_insert("the thread that asks the store is gone".into());
+                let lost = lost.into_inner();
+                let words = lost.iter().map(Probe::without_answer);
+                let words = words.map(|(goal, input)| (goal, input())).collect();
+                let _ = self.outbox.send(Message::Goals(words));
             }
         }
         self.shared.tell(Notice::Progress(super::outcome::progress(self.machine.progress())));
