@@ -6,15 +6,15 @@ use std::path::Path;
 
 use crate::support::{World, shell, succeed, texts};
 
-/// Functions for the scripts below. `on_small OPTIONS FOLDER` puts a small file system over a folder
-/// and keeps what is in it; `expect CODE WORDS COMMAND...` runs a command that must end so and say
-/// so; `fill FOLDER` leaves no byte.
+/// Functions for the scripts below. `on_small OPTIONS FOLDER` puts a small file system over a
+/// folder and keeps what is in it; `expect CODE WORDS COMMAND...` runs a command that must end so
+/// and say so; `fill FOLDER` leaves no byte.
 const PRELUDE: &str = r#"
 set -u
 fail() { echo "FAILED: $*" >&2; exit 1; }
 on_small() {
   rm -rf "$KEEP"; mkdir "$KEEP"; cp -a "$2/." "$KEEP/"
-  mount -t tmpfs -o "$1" tmpfs "$2" || fail "cannot mount: this test needs root and mount namespaces"
+  mount -t tmpfs -o "$1" tmpfs "$2" || fail "cannot mount: needs root and mount namespaces"
   cp -a "$KEEP/." "$2/"
 }
 expect() {
@@ -23,7 +23,10 @@ expect() {
   [ "$got" = "$code" ] || fail "$*: exit code $got, not $code: $said"
   case $said in *"$words"*) ;; *) fail "$*: does not say '$words': $said" ;; esac
 }
-fill() { dd if=/dev/zero of="$1/filler" bs=4k 2>/dev/null; [ -s "$1/filler" ] || fail "no room to fill"; }
+fill() {
+  dd if=/dev/zero of="$1/filler" bs=4k 2>/dev/null
+  [ -s "$1/filler" ] || fail "no room to fill"
+}
 verify() { expect 0 "checking store hashes" nix-store --verify --check-contents; }
 build() { "$DROVER" build --no-link "$@"; }
 FULL="no space left on device"

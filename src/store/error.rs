@@ -90,8 +90,8 @@ pub enum StoreError {
     },
     /// The file is no database, or not that of a store.
     #[error(
-        "the store database `{}` is damaged ({why}); move it away and put a copy of it in its place, \
-         or register what is in the store anew (`drover register`)",
+        "the store database `{}` is damaged ({why}); move it away and put a copy of it in its \
+         place, or register what is in the store anew (`drover register`)",
         path.display()
     )]
     Damaged {
