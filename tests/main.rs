@@ -1,14 +1,24 @@
 //! The one test binary of what crosses module borders.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end there")]
 
+/// One run of `drover build`: targets, goals, outputs, what it prints.
+mod build;
 /// The program from outside: arguments, configuration, exit codes.
 mod cli;
 /// Commands beside those of real Nix.
 mod commands;
 /// SIGKILL at any moment.
 mod crash;
+/// Full disks.
+mod disks;
+/// What a builder finds around it.
+mod environment;
+/// Builds that fail, and what is said, kept and left of them.
+mod failures;
 /// Arrows between floors only go down.
 mod floors;
+/// Bad input and hostile builders.
+mod hostile;
 /// Sizes, heads and places of things in the source.
 mod house;
 /// drover and real Nix on one store.
@@ -23,5 +33,7 @@ mod readme;
 mod recipe;
 /// One process under its keeper: its world, its end, its limits, its family.
 mod sandbox;
+/// Stores that are not as they should be, and stores of a user's own.
+mod stores;
 /// The store and the programs that tests work with.
 mod support;

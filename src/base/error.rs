@@ -65,7 +65,7 @@ pub fn with_causes(error: &dyn StdError) -> String {
     while let Some(inner) = cause {
         let words = inner.to_string();
         // Some errors print their source themselves.
-        if !text.ends_with(&words) {
+        if !text.contains(&words) {
             text.push_str(": ");
             text.push_str(&words);
         }

@@ -281,6 +281,34 @@ fn create_draft(path: &Path, name: &OsStr) -> Result<(File, PathBuf)> {
     Err(Errno::EXIST).doing("creating a file beside", path)
 }
 
+/// Reads a regular file of at most `most` bytes. Anything else, a symlink too, is an error: a pipe
+/// or device in its place could never end.
+pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
+    use std::io::Read;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+        // What the kernel calls a loop is a symlink here.
+        Err(Errno::LOOP) => return Err(not_regular("a symlink")).doing("reading", path),
+        other => other.doing("reading", path)?,
+    };
+    let stat = rustix::fs::fstat(&fd).doing("reading", path)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(not_regular("not a regular file")).doing("reading", path);
+    }
+    let mut bytes = Vec::new();
+    // One byte more than is allowed tells that there is more.
+    File::from(fd).take(most.saturating_add(1)).read_to_end(&mut bytes).doing("reading", path)?;
+    if bytes.len() as u64 > most {
+        let why = format!("it has more than {most} bytes");
+        return Err(std::io::Error::other(why)).doing("reading", path);
+    }
+    Ok(bytes)
+}
+
+fn not_regular(what: &str) -> std::io::Error {
+    std::io::Error::other(format!("it is {what}"))
+}
+
 /// Brings the entries of a folder to the disk.
 pub fn fsync_dir(path: &Path) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -292,6 +320,27 @@ pub fn fsync_dir(path: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn only_regular_files_of_bounded_size_are_read() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        std::fs::write(at("file"), b"12345").unwrap();
+        assert_eq!(read_regular(&at("file"), 5).unwrap(), b"12345");
+        symlink("file", at("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), Mode::from_raw_mode(0o600)).unwrap();
+        let words = [
+            ("link", 5, "it is a symlink"),
+            ("pipe", 5, "it is not a regular file"),
+            (".", 5, "it is not a regular file"),
+            ("file", 4, "it has more than 4 bytes"),
+            ("none", 4, "No such file"),
+        ];
+        for (name, most, why) in words {
+            let error = read_regular(&at(name), most).unwrap_err().to_string();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+    }
 
     fn chmod(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();

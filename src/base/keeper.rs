@@ -232,16 +232,22 @@ enum Gone {
 fn end_family(signals: &SignalFd, patience: Duration) -> Gone {
     let end = Instant::now() + patience;
     let mut pause = Duration::from_millis(2);
+    let mut due = Instant::now() + pause;
     loop {
         while let Ok(Some(_)) = signals.read_signal() {}
         if collect_all() == Gone::Yes {
             return Gone::Yes;
         }
-        // The group is dying already: often this wait is all that is needed.
-        let woken = fd::wait_readable([signals.as_fd()], Some(pause));
-        if !matches!(woken, Ok([true])) {
+        // By the clock, not when all is quiet: each generation of those who fork all the time ends
+        // as our child, so it is never quiet.
+        if Instant::now() >= due {
             strike(&BTreeSet::new());
             pause = (pause * 2).min(Duration::from_millis(100));
+            due = Instant::now() + pause;
+        } else {
+            // The group is dying already: often this wait is all that is needed.
+            let left = due.saturating_duration_since(Instant::now());
+            let _ = fd::wait_readable([signals.as_fd()], Some(left));
         }
         if Instant::now() >= end {
             return collect_all();
@@ -283,21 +289,24 @@ fn strike(spared: &BTreeSet<i32>) {
     }
 }
 
-/// All living descendants of this process but `spared` and theirs, from one look over `/proc`.
+/// All living descendants of this process but `spared` and theirs.
 fn descendants(spared: &BTreeSet<i32>) -> Vec<i32> {
-    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        if let Some(parent) = parent_of(pid) {
-            children.entry(parent).or_default().push(pid);
-        }
+    let me = nix::unistd::getpid().as_raw();
+    // The kernel's own lists are read in no time, whatever else runs on the machine: those who fork
+    // all the time have no time to get away. Not every kernel has them.
+    if std::fs::exists(format!("/proc/self/task/{me}/children")).unwrap_or(false) {
+        return below(me, spared, children_of);
     }
+    let mut children = all_children();
+    below(me, spared, |pid| children.remove(&pid).unwrap_or_default())
+}
+
+/// All below `top` by `children`, but `spared` and theirs.
+fn below(top: i32, spared: &BTreeSet<i32>, mut children: impl FnMut(i32) -> Vec<i32>) -> Vec<i32> {
     let mut found = Vec::new();
-    let mut open = vec![nix::unistd::getpid().as_raw()];
+    let mut open = vec![top];
     while let Some(pid) = open.pop() {
-        for child in children.remove(&pid).unwrap_or_default() {
+        for child in children(pid) {
             if !spared.contains(&child) {
                 found.push(child);
                 open.push(child);
@@ -305,6 +314,31 @@ fn descendants(spared: &BTreeSet<i32>) -> Vec<i32> {
         }
     }
     found
+}
+
+/// The children of a process, by all its threads.
+fn children_of(pid: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    for task in tasks {
+        let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(list.split_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+    }
+    found
+}
+
+/// Every living process by its parent, from one look over `/proc`.
+fn all_children() -> BTreeMap<i32, Vec<i32>> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return children };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if let Some(parent) = parent_of(pid) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    children
 }
 
 /// The parent of a process that lives, from `/proc/PID/stat`: state and parent follow the last `)`,

@@ -1,9 +1,9 @@
 //! A channel whose receiver sleeps at once when there is nothing to receive.
 //!
-//! A receiver of the channel beneath first yields the processor a dozen times. On a busy machine each
-//! yield costs it a time slice, and the message that it waits for then finds it at the end of the
-//! queue; one that sleeps is woken ahead of those. Invariant: a message is sent before the bell rings,
-//! and the bell stays rung until somebody looked, so none is slept through.
+//! A receiver of the channel beneath first yields the processor a dozen times. On a busy machine
+//! each yield costs it a time slice, and the message that it waits for then finds it at the end of
+//! the queue; one that sleeps is woken ahead of those. Invariant: a message is sent before the bell
+//! rings, and the bell stays rung until somebody looked, so none is slept through.
 
 use std::sync::Arc;
 

@@ -34,6 +34,11 @@ pub fn raise_nofile_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
 }
 
+/// How many files this process may have open.
+pub fn nofile_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Sets the mask of file modes, which no thread changes later. To be called by `main` before the
 /// first thread.
 pub fn set_umask(mask: u32) {

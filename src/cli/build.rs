@@ -11,7 +11,7 @@ use super::config::Config;
 use super::config_store::Placement;
 use super::console::{Console, Logs, Look, Talk};
 use super::instantiate::{instantiate_recipe, split_argument};
-use super::store::{open_store, resolve};
+use super::store::{open_store, open_to_ask, resolve};
 use super::{CliError, engine_settings, exit_code, output, report_json, summary};
 use crate::engine::missing::{Missing, missing};
 use crate::engine::report::{RunReport, TargetReport};
@@ -29,7 +29,11 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// [`CliError`] if there was nothing to run: bad targets, no store. Failures of builds are in the
 /// exit code.
 pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCode, CliError> {
-    let store = open_store(config, Access::Create)?;
+    // A plan writes nothing, unless there is a recipe to write down first.
+    let store = match args.dry_run {
+        true => open_to_ask(config)?,
+        false => open_store(config, Access::Create)?,
+    };
     let mode = if args.check { Mode::Check } else { Mode::Normal };
     let mut requests = Vec::new();
     for target in &args.targets {

@@ -52,7 +52,9 @@ pub fn choose(env: &Environment, value: &Value) -> Result<StoreChoice, ConfigErr
         // Whoever works through a daemon has the system store in mind.
         "" | "auto" | "daemon" => {
             let system = system()?;
-            if may_be_written(&system) {
+            // Who names the folders of the system store, as Nix lets them, does not mean another.
+            let named = ["NIX_STORE_DIR", "NIX_STATE_DIR"].iter().any(|n| env.path(n).is_some());
+            if named || may_be_written(&system) {
                 return Ok(system);
             }
             let home = env.xdg("XDG_DATA_HOME", ".local/share").ok_or_else(|| {
@@ -185,8 +187,9 @@ mod tests {
             return;
         }
         let env = [("NIX_STORE_DIR", "/proc/no/store"), ("XDG_DATA_HOME", "/data")];
-        let got = choose_by("auto", &env).unwrap();
-        assert_eq!(got.store_dir.as_str(), "/proc/no/store");
+        assert_eq!(choose_by("auto", &env).unwrap().placement, Placement::InPlace);
+        let got = choose_by("auto", &env[1..]).unwrap();
+        assert_eq!(got.store_dir.as_str(), "/nix/store");
         assert_eq!(got.real_store, Path::new("/data/nix/root/nix/store"));
         assert_eq!(got.placement, Placement::Diverted);
     }

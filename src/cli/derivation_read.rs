@@ -20,7 +20,9 @@ pub fn read(store: &Store, path: &StorePath) -> Result<Derivation, CliError> {
     let Some(name) = path.name().strip_suffix(".drv") else {
         return Err(wrong("its name does not end in `.drv`".to_owned()));
     };
-    let bytes = std::fs::read(store.layout().real(path)).map_err(|e| wrong(e.to_string()))?;
+    let file = store.layout().real(path);
+    let bytes = crate::base::fs::read_regular(&file, aterm::MOST_BYTES)
+        .map_err(|error| wrong(error.io().to_string()))?;
     aterm::parse(name, &bytes, &store.layout().store_dir).map_err(|e| wrong(e.to_string()))
 }
 

@@ -61,7 +61,14 @@ impl Status {
                     Outcome::Cancelled => {
                         self.change(|dir| format!("cancelled '{}'", dir.print(drv)))
                     }
-                    Outcome::Failed(failure) => Some(self.failed(drv, failure, &took)),
+                    Outcome::Failed(why @ Failure::InputsFailed { .. }) => self
+                        .change(|dir| format!("cannot build '{}': {}", dir.print(drv), short(why))),
+                    Outcome::Failed(failure) if duration.is_zero() => {
+                        Some(self.failed(drv, failure, ""))
+                    }
+                    Outcome::Failed(failure) => {
+                        Some(self.failed(drv, failure, &format!(" after {took}")))
+                    }
                 }
             }
             Notice::LogLine { drv, line } => {
@@ -97,8 +104,9 @@ impl Status {
         (self.manner == Manner::Lines).then(|| text(&self.dir))
     }
 
+    /// `took` is empty if nothing ran.
     fn failed(&self, drv: &StorePath, failure: &Failure, took: &str) -> String {
-        let text = format!("failed '{}' after {took}: {}", self.dir.print(drv), short(failure));
+        let text = format!("failed '{}'{took}: {}", self.dir.print(drv), short(failure));
         plain(&text)
     }
 
@@ -189,6 +197,13 @@ mod tests {
         let failed = status.take(&finished(Outcome::Failed(Failure::ExitCode(1))));
         let want = format!("failed '{path}' after 0.5 s: builder failed with exit code 1");
         assert_eq!(failed, Some(want));
+        let (drv, duration) = (drv(), Duration::ZERO);
+        let outcome = Outcome::Failed(Failure::MissingDerivation);
+        let failed = status.take(&Notice::BuildFinished { drv: drv.clone(), outcome, duration });
+        assert_eq!(failed, Some(format!("failed '{path}': derivation is missing")));
+        let outcome = Outcome::Failed(Failure::InputsFailed { count: 2 });
+        let blocked = status.take(&Notice::BuildFinished { drv, outcome, duration });
+        assert_eq!(blocked, Some(format!("cannot build '{path}': 2 dependencies failed")));
     }
 
     #[test]

@@ -49,12 +49,13 @@ pub fn open_store(config: &Config, access: Access) -> Result<Arc<Store>, CliErro
 pub fn open_to_ask(config: &Config) -> Result<Arc<Store>, CliError> {
     match open_store(config, Access::Create) {
         Err(CliError::Store(StoreError::NoPermission { path, .. })) => {
+            let store = open_store(config, Access::ReadOnly)?;
             super::complain(&format!(
                 "warning: no permission to write `{}`: the store is read as it lies, without what \
                  is being written to it now",
                 path.display()
             ));
-            open_store(config, Access::ReadOnly)
+            Ok(store)
         }
         other => other,
     }

@@ -124,15 +124,14 @@ fn block(failure: &FailureReport, style: Style<'_>) -> String {
     for line in why.lines() {
         let _ = writeln!(out, "  {}", sanitise::line(line.as_bytes(), Colours::Strip));
     }
-    let log = failure.log.is_some() || !failure.last_lines.is_empty();
-    let above = out.lines().count() + usize::from(log);
+    let above = out.lines().count() + usize::from(failure.log.is_some());
     let most = style.log_lines.min(IN_FULL.saturating_sub(above));
     let skip = failure.last_lines.len().saturating_sub(most);
     for line in &failure.last_lines[skip..] {
         let end = line.len().min(LINE);
         let _ = writeln!(out, "  > {}", sanitise::line(&line[..end], style.colours));
     }
-    if log {
+    if failure.log.is_some() {
         let _ = writeln!(out, "  full log: drover log {}", style.dir.print(&failure.path));
     }
     out

@@ -77,7 +77,7 @@ pub(super) fn run(task: &Task<'_>) {
     let mut left = Leftovers::default();
     let result = attempt(task, &mut left);
     let failed = result.as_ref().err().cloned();
-    let record = left.record(task, result.is_ok());
+    let record = left.record(result.is_ok());
     if let Some(record) = record {
         task.shared.books.records.lock().insert(task.drv.clone(), record);
     }
@@ -186,6 +186,7 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
         left.paths.extend(taken.values().map(|t| t.at.clone()));
         left.paths.extend(scratch(work));
         check::compare(work, &taken, &mut left.paths)?;
+        // Nothing new to register: what waits can go on with what is there.
         task.moments.say(Input::Ingested);
         return Ok(());
     }
@@ -211,6 +212,7 @@ fn run_builder(
 ) -> Result<(), Failure> {
     let task = work.task;
     let result = builder::run(work, prepared, log);
+    log.end_line();
     // The slot is free whatever came of it.
     task.moments.say(Input::Exited);
     result
@@ -295,18 +297,18 @@ pub(super) fn understood(verdict: Result<Verdict, RecvError>) -> Result<(), Fail
 }
 
 impl Leftovers<'_> {
-    fn record(&mut self, task: &Task<'_>, registered: bool) -> Option<Record> {
+    fn record(&self, registered: bool) -> Option<Record> {
         let started = self.started?;
         let seconds = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let duration = started.steady.elapsed();
-        let log = self.log.as_mut()?;
+        let log = self.log.as_ref()?;
         Some(Record {
             times: Times {
                 start: seconds(started.wall),
                 stop: seconds(started.wall + duration),
                 duration,
             },
-            log: Some(task.shared.store.layout().compressed_log_file(task.drv)),
+            log: log.path(),
             last_lines: log.last_lines(),
             registered,
         })

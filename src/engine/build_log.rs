@@ -48,12 +48,20 @@ impl<'s> BuildLog<'s> {
         }
     }
 
-    /// The last lines so far; a last line without end is among them.
-    pub(super) fn last_lines(&mut self) -> Vec<Vec<u8>> {
-        let tail = &mut self.tail;
-        let (shared, drv) = (self.shared, self.drv);
+    /// The builder has ended: a last line without end is a line now.
+    pub(super) fn end_line(&mut self) {
+        let (shared, drv, tail) = (self.shared, self.drv, &mut self.tail);
         self.lines.finish(|line| each_line(shared, drv, tail, line));
+    }
+
+    /// The last lines so far, but for one that has no end yet.
+    pub(super) fn last_lines(&self) -> Vec<Vec<u8>> {
         self.tail.lines().map(<[u8]>::to_vec).collect()
+    }
+
+    /// Where the file will lie, unless none is kept.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.file.path().map(PathBuf::from)
     }
 
     /// Adds the engine's own words, the level of isolation where another was wished for and the

@@ -159,11 +159,21 @@ pub(super) fn run(
 
 fn cannot_start(error: SandboxError) -> Failure {
     match error {
+        // Not a fault of the derivation: it would start on a machine with room.
+        SandboxError::Setup { step, cause } if is_short(&cause) => {
+            failure(&format!("starting the builder, in step `{step}`"), &cause)
+        }
         SandboxError::Setup { step, cause } => {
             Failure::CannotStart { step, cause: cause.to_string() }
         }
         other => failure("running the builder", &other),
     }
+}
+
+/// Whether processes, descriptors or memory have run out.
+fn is_short(cause: &std::io::Error) -> bool {
+    let short = [libc::EAGAIN, libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOSPC];
+    cause.raw_os_error().is_some_and(|errno| short.contains(&errno))
 }
 
 /// `why`, unless a disk is full: then that is why.

@@ -16,8 +16,8 @@ use super::report::Notice;
 use super::shared::Shared;
 use crate::base::mailbox::{Inbox, Outbox};
 use crate::base::{Cancel, Urgency};
-use crate::machine::Machine;
 use crate::machine::vocab::{self, Answer, Effect, Event, GoalId, Input, Job, Report, Request};
+use crate::machine::{Failure, Machine};
 
 /// Threads, channels and the machine of one run.
 pub(super) struct Dispatcher {
@@ -104,8 +104,11 @@ impl Dispatcher {
         if !probes.is_empty() {
             // The prober lives as long as the run; a goal without answer would be a hang.
             if let Err(lost) = self.probes.send(probes) {
-                let goals = lost.into_inner().into_iter().map(|probe| probe.goal);
-                self.fail_all(goals.collect(), "the prober is gone");
+                self.ended_by.broken.get_or_insert("the thread that asks the store is gone".into());
+                let lost = lost.into_inner();
+                let words = lost.iter().map(Probe::without_answer);
+                let words = words.map(|(goal, input)| (goal, input())).collect();
+                let _ = self.outbox.send(Message::Goals(words));
             }
         }
         self.shared.tell(Notice::Progress(super::outcome::progress(self.machine.progress())));
@@ -152,7 +155,10 @@ impl Dispatcher {
     fn launch(&mut self, goal: GoalId, job: Job) {
         let cancel = match Cancel::new() {
             Ok(cancel) => cancel,
-            Err(error) => return self.fail_all(vec![goal], &error.to_string()),
+            Err(error) => {
+                let why = super::failures::failure("starting a job", &error);
+                return self.fail_all(vec![goal], &why);
+            }
         };
         self.running.insert(goal, cancel.clone());
         jobs::start(
@@ -175,9 +181,8 @@ impl Dispatcher {
         let _ = self.outbox.send(Message::Goals(answers.collect()));
     }
 
-    fn fail_all(&self, goals: Vec<GoalId>, why: &str) {
-        let failure = || crate::machine::Failure::Engine(why.to_owned());
-        let words = goals.into_iter().map(|goal| (goal, Input::Failed(failure()))).collect();
+    fn fail_all(&self, goals: Vec<GoalId>, why: &Failure) {
+        let words = goals.into_iter().map(|goal| (goal, Input::Failed(why.clone()))).collect();
         let _ = self.outbox.send(Message::Goals(words));
     }
 

@@ -13,7 +13,25 @@ pub(super) fn failure(place: &str, error: &(dyn Error + 'static)) -> Failure {
     if is_no_space(error) {
         return Failure::NoSpace { place: format!("{place}: {}", with_causes(error)) };
     }
-    Failure::Engine(format!("{place}: {}", with_causes(error)))
+    Failure::Engine(format!("{place}: {}{}", with_causes(error), advice(error)))
+}
+
+/// What to do about a limit of the process or its user that was reached.
+fn advice(error: &(dyn Error + 'static)) -> &'static str {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        match io {
+            Some(libc::EMFILE | libc::ENFILE) => {
+                return "; raise the limit of open files (`ulimit -n`) or lower `max-jobs`";
+            }
+            Some(libc::EAGAIN) => {
+                return "; raise the limit of processes (`ulimit -u`) or lower `max-jobs`";
+            }
+            _ => cause = error.source(),
+        }
+    }
+    ""
 }
 
 /// Whether a full disk or an exceeded quota is behind `error`.

@@ -58,6 +58,12 @@ pub use shared::Tell;
 /// the step at which that is.
 const RECLAIM: Duration = Duration::from_millis(250);
 
+/// Files that a run has open beside those of its builds: the database, locks, roots, channels.
+const FILES_OF_A_RUN: u64 = 32;
+/// Files that a build has open at most, if it has few outputs: pipes, locks, its log, its folder,
+/// and those of the ingest of another that waits for its row.
+const FILES_OF_A_BUILD: u64 = 16;
+
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -123,7 +129,7 @@ pub fn run(
 fn policy(settings: &Settings) -> Policy {
     let schedule = &settings.schedule;
     Policy {
-        max_jobs: u32::try_from(schedule.max_jobs).unwrap_or(u32::MAX),
+        max_jobs: u32::try_from(schedule.max_jobs).unwrap_or(u32::MAX).min(affordable_jobs()),
         on_failure: match schedule.keep_going {
             KeepGoing::Yes => OnFailure::KeepGoing,
             KeepGoing::No => OnFailure::Stop,
@@ -136,6 +142,13 @@ fn policy(settings: &Settings) -> Policy {
         sources: 0,
         ..Policy::default()
     }
+}
+
+/// How many builds the limit of open files allows at a time, at least one. Fewer builds are slower;
+/// a build that finds no descriptor fails.
+fn affordable_jobs() -> u32 {
+    let for_builds = crate::base::process::nofile_limit().saturating_sub(FILES_OF_A_RUN);
+    u32::try_from(for_builds / FILES_OF_A_BUILD).unwrap_or(u32::MAX).max(1)
 }
 
 fn start_registrar(shared: &Arc<Shared>, outbox: &Outbox<Message>) -> Result<(), StoreError> {

@@ -95,7 +95,7 @@ pub(super) fn input_rewrites(shared: &Shared, planned: &[Planned]) -> Rewrites {
 }
 
 /// Renames whatever lies where the builder will write out of its way; returns what is to be
-/// removed.
+/// removed. What cannot be renamed, since a full disk has no place for it, is removed at once.
 pub(super) fn clear<'p>(
     shared: &Shared,
     planned: impl Iterator<Item = &'p Planned>,
@@ -104,7 +104,11 @@ pub(super) fn clear<'p>(
     for output in planned {
         let real = shared.real(&output.written);
         if std::fs::symlink_metadata(&real).is_ok() {
-            aside.push(shared.set_aside(&real)?);
+            match shared.set_aside(&real) {
+                Ok(path) => aside.push(path),
+                Err(Failure::NoSpace { .. }) => shared.remove(&real)?,
+                Err(why) => return Err(why),
+            }
         }
     }
     Ok(aside)

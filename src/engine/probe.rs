@@ -5,6 +5,7 @@
 //! looked at (semantics A20), so the collector cannot take it in between.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -33,11 +34,32 @@ pub(super) struct Probe {
     pub question: Question,
 }
 
+impl Probe {
+    /// What its goal gets if nobody can answer.
+    pub(super) fn without_answer(&self) -> (GoalId, fn() -> Input) {
+        let input: fn() -> Input = match self.question {
+            Question::Load { .. } => || {
+                let why = "the thread that asks the store is gone".to_owned();
+                Input::Loaded(Loaded::Bad(Failure::Engine(why)))
+            },
+            Question::Check { .. } => || Input::Checked(Vec::new()),
+        };
+        (self.goal, input)
+    }
+}
+
 /// Answers until the run drops its sender.
 pub(super) fn run(shared: &Arc<Shared>, probes: &Inbox<Vec<Probe>>, outbox: &Outbox<Message>) {
     while let Ok(mut batch) = probes.recv() {
         batch.extend(probes.try_iter().flatten());
-        let answers = answer(shared, outbox, batch);
+        let instead: Vec<_> = batch.iter().map(Probe::without_answer).collect();
+        let answers = catch_unwind(AssertUnwindSafe(|| answer(shared, outbox, batch)));
+        let answers = answers.unwrap_or_else(|_| {
+            // The run ends with this, but goals that got no answer at all would wait for ever.
+            let why = "the thread that asks the store panicked".to_owned();
+            let _ = outbox.send(Message::Broken(why));
+            instead.into_iter().map(|(goal, input)| (goal, input())).collect()
+        });
         if outbox.send(Message::Goals(answers)).is_err() {
             return;
         }
@@ -126,11 +148,14 @@ fn read_all(shared: &Shared, drvs: &[&StorePath], valid: &BTreeSet<StorePath>) -
     }
     let (left, right) = drvs.split_at(drvs.len() / 2);
     thread::scope(|scope| {
-        let other = scope.spawn(|| right.iter().map(one).collect::<Vec<_>>());
+        let helper = thread::Builder::new().name("reader".into());
+        let other = helper.spawn_scoped(scope, || right.iter().map(one).collect::<Vec<_>>());
         let mut all: Vec<Read> = left.iter().map(one).collect();
-        match other.join() {
-            Ok(more) => all.extend(more),
-            Err(_) => all.extend(right.iter().map(|drv| {
+        match other.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(more)) => all.extend(more),
+            // No thread to be had (`ulimit -u`): one does it all.
+            Err(_) => all.extend(right.iter().map(one)),
+            Ok(Err(_)) => all.extend(right.iter().map(|drv| {
                 Read::Bad(Failure::Engine(format!("reading `{drv}` ended in a panic")))
             })),
         }
@@ -160,8 +185,8 @@ pub(super) fn read_plain(store: &Store, drv: &StorePath) -> Result<Derivation, F
         )));
     };
     let file = store.layout().real(drv);
-    let bytes = std::fs::read(&file)
-        .map_err(|e| failure(&format!("reading derivation `{}`", file.display()), &e))?;
+    let bytes = crate::base::fs::read_regular(&file, aterm::MOST_BYTES)
+        .map_err(|e| failure("opening a derivation", &e))?;
     aterm::parse(name, &bytes, dir).map_err(|error| {
         let place = file.display();
         Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", with_causes(&error)))
@@ -273,7 +298,7 @@ fn here(drv: &Derivation, options: &DerivationOptions, platforms: &Platforms) ->
 /// Why `drv` can never be built here, however many slots there are.
 fn obstacle(drv: &Derivation, options: &DerivationOptions, dir: &StoreDir) -> Option<Failure> {
     if let Some(builtin) = drv.builder.strip_prefix(b"builtin:".as_slice()) {
-        return super::builtin::obstacle(&String::from_utf8_lossy(builtin));
+        return super::builtin::obstacle(drv, &String::from_utf8_lossy(builtin));
     }
     let not_drv = options.exports.build_references_graph.values().find(|p| !p.is_derivation());
     not_drv.map(|path| {

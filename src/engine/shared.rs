@@ -110,7 +110,9 @@ impl Shared {
         let mut temp = self.temp.lock();
         let dir = match temp.take() {
             Some(dir) => dir,
-            None => StoreTempDir::create(self.store.layout())
+            None => self
+                .store
+                .temp_dir()
                 .map_err(|e| failure("making a temporary folder in the store", &e))?,
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -21,6 +21,10 @@ pub(super) use print::{Mask, print_with_inputs};
 /// Deepest nesting of dynamic outputs that is read.
 pub const MAX_DEPTH: usize = 64;
 
+/// Largest file that is read as a derivation: far above any real one (a few MiB), far below what
+/// would use memory up.
+pub const MOST_BYTES: u64 = 256 << 20;
+
 /// Why a text is not a derivation. `offset` counts bytes from the start of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("derivation `{name}` is malformed at byte {offset}: {kind}")]

@@ -246,18 +246,16 @@ impl Derivation {
     #[must_use]
     pub fn unsupported_reason(&self) -> Option<String> {
         let what = match self.kind() {
-            Kind::Floating => "floating content-addressed outputs are",
-            Kind::Deferred => "outputs that depend on floating inputs are",
-            Kind::Impure => "impure derivations are",
-            Kind::InputAddressed | Kind::Fixed => {
-                let dynamic = self.input_drvs.values().any(|node| !node.dynamic.is_empty());
-                if !dynamic {
-                    return None;
-                }
-                "dynamic derivations (outputs of outputs) are"
+            // Its outputs are deferred as well; this is why.
+            _ if self.input_drvs.values().any(|node| !node.dynamic.is_empty()) => {
+                "dynamic derivations (outputs of outputs)"
             }
+            Kind::Floating => "floating content-addressed outputs",
+            Kind::Deferred => "outputs that depend on floating content-addressed ones",
+            Kind::Impure => "impure derivations",
+            Kind::InputAddressed | Kind::Fixed => return None,
         };
-        Some(format!("{what} not supported yet"))
+        Some(what.to_owned())
     }
 
     /// The path of the `.drv` file of this derivation.

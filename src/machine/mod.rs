@@ -99,6 +99,8 @@ struct Turn {
     queries: BTreeMap<SourceId, Vec<(GoalId, StorePath)>>,
     /// A build has ended, which may change the hook's mind.
     stirred: Option<()>,
+    /// A target has failed, which ends the run once all that depend on it have failed of it.
+    failed: Option<()>,
 }
 
 impl Machine {
@@ -201,6 +203,10 @@ impl Machine {
                     Task::Input(id, input) => self.deliver(id, input),
                     Task::Unneeded(id) => self.stop_unneeded(id),
                 }
+            }
+            if self.turn.failed.take().is_some() {
+                self.end_early(End::FailedEarly);
+                continue;
             }
             // Only when all news has spread: a failure may have ended the run.
             if self.grant() {

@@ -198,7 +198,7 @@ impl Machine {
         self.goals[id.0 as usize].shrink();
         let stop = self.policy.on_failure == OnFailure::Stop;
         if bad && standing == Standing::Top && stop {
-            self.end_early(End::FailedEarly);
+            self.turn.failed = Some(());
         }
     }
 

@@ -1,7 +1,7 @@
 //! What can go wrong with a store: what we were doing, which path, the cause, what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::lock::LockError;
 use crate::format::StorePath;
@@ -39,6 +39,13 @@ pub enum StoreError {
         /// What it is.
         what: &'static str,
     },
+    /// There is a database and no store folder.
+    #[error(
+        "the store folder `{}` is missing although there is a database of its paths; put it back, \
+         or choose another store with `--store`",
+        .0.display()
+    )]
+    NoFolder(PathBuf),
     /// Writing to a store that was opened to read.
     #[error("the store at `{}` is open for reading only", .0.display())]
     ReadOnly(PathBuf),
@@ -50,8 +57,17 @@ pub enum StoreError {
     )]
     Symlink(PathBuf),
     /// The database was made by something newer.
-    #[error("current Nix store schema is version {0}, but I only support 10")]
-    NewerSchema(u64),
+    #[error(
+        "current Nix store schema is version {version}, but I only support 10 (`{}`); use a drover \
+         or a Nix as new as what wrote it",
+        path.display()
+    )]
+    NewerSchema {
+        /// The database's folder.
+        path: PathBuf,
+        /// Its schema.
+        version: u64,
+    },
     /// The database was made by something older.
     #[error(
         "the Nix store at `{}` has schema {version}, which is too old: open it once with Nix \
@@ -71,6 +87,18 @@ pub enum StoreError {
         path: PathBuf,
         /// What it holds.
         text: String,
+    },
+    /// The file is no database, or not that of a store.
+    #[error(
+        "the store database `{}` is damaged ({why}); move it away and put a copy of it in its \
+         place, or register what is in the store anew (`drover register`)",
+        path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's word.
+        why: String,
     },
     /// SQLite failed.
     #[error("{doing} in the store database `{}`: {source}", path.display())]
@@ -152,6 +180,17 @@ impl StoreError {
     pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }
+    }
+
+    /// SQLite failed: told apart by whether the file itself is bad.
+    pub(super) fn database(doing: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let bad = matches!(source.sqlite_error_code(), Some(NotADatabase | DatabaseCorrupt));
+        let why = source.to_string();
+        if bad || why.starts_with("no such table") {
+            return Self::Damaged { path: path.into(), why };
+        }
+        Self::Database { doing, path: path.into(), source }
     }
 
     /// Whether the cause is a full disk or quota: the user's to mend, not a build's failure.

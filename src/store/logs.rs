@@ -69,6 +69,16 @@ impl LogWriter {
         self.length
     }
 
+    /// Where it will lie after [`LogWriter::finish`], unless it is not kept.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self.policy {
+            LogPolicy::Dropped => None,
+            LogPolicy::Plain => Some(&self.plain),
+            LogPolicy::Compressed => Some(&self.compressed),
+        }
+    }
+
     /// Adds what the builder said.
     ///
     /// # Errors

@@ -113,6 +113,16 @@ impl Store {
         roots.add(paths, |path| self.layout.store_dir.print(path))
     }
 
+    /// A temporary folder in the store. The file of temporary roots is there before it: by that
+    /// file a later run learns of a process that died, and of its folders.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store or the state folder cannot be written.
+    pub fn temp_dir(&self) -> Result<temp_dir::StoreTempDir, StoreError> {
+        self.add_temp_roots(&[])?;
+        temp_dir::StoreTempDir::create(&self.layout)
+    }
+
     /// The log of a derivation, or of the derivation that made an output (semantics G3).
     ///
     /// # Errors

@@ -111,6 +111,9 @@ pub(super) fn open(
         }
     }
     check_schema(layout)?;
+    if tables == Tables::Exist {
+        both_there(layout)?;
+    }
     let db = Db::open(layout.db_file(), layout.store_dir.clone(), options, tables)
         .map_err(|e| or_no_permission(e, layout))?;
     if options.access != Access::ReadOnly {
@@ -131,6 +134,18 @@ fn refuse_symlinks(dir: &Path) -> Result<(), StoreError> {
         Some(link) => Err(StoreError::Symlink(link.into())),
         None => Ok(()),
     }
+}
+
+/// A database that is gone is not made anew: an empty one would call everything garbage.
+fn both_there(layout: &Layout) -> Result<(), StoreError> {
+    let gone = |path: &Path| path.metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    if gone(&layout.db_file()) {
+        return Err(StoreError::Missing { path: layout.state_dir.clone(), what: "db/db.sqlite" });
+    }
+    if gone(&layout.real_store_dir) {
+        return Err(StoreError::NoFolder(layout.real_store_dir.clone()));
+    }
+    Ok(())
 }
 
 fn create_folders(layout: &Layout) -> Result<(), StoreError> {
@@ -191,7 +206,9 @@ fn read_schema(layout: &Layout) -> Result<Option<u64>, StoreError> {
 
 fn check_schema(layout: &Layout) -> Result<(), StoreError> {
     match read_schema(layout)? {
-        Some(version) if version > SCHEMA_VERSION => Err(StoreError::NewerSchema(version)),
+        Some(version) if version > SCHEMA_VERSION => {
+            Err(StoreError::NewerSchema { path: layout.db_dir(), version })
+        }
         Some(version) if version < SCHEMA_VERSION => {
             Err(StoreError::OlderSchema { path: layout.db_dir(), version })
         }

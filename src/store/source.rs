@@ -14,7 +14,6 @@ use super::db::Registration;
 use super::error::StoreError;
 use super::ingest::sync_tree;
 use super::restore::{Modes, RestoreError, dump, restore};
-use super::temp_dir::StoreTempDir;
 use crate::format::hash::Hasher;
 use crate::format::output_path::{SelfReference, source_path};
 use crate::format::{Algorithm, ContentAddress, Hash, Method, Origin, StorePath, ValidPathInfo};
@@ -53,7 +52,7 @@ impl Store {
             return Ok(path);
         }
         let syncer = self.syncer(flush)?;
-        let temp = StoreTempDir::create(self.layout())?;
+        let temp = self.temp_dir()?;
         let copy = temp.path().join("copy");
         // The source may have changed meanwhile: what counts from here on is the copy.
         let sum = copy_tree(source, &copy)?;

@@ -17,7 +17,7 @@ use super::Store;
 use super::db::Registration;
 use super::durable::{Syncer, Tree};
 use super::error::StoreError;
-use super::temp_dir::{StoreTempDir, put_in_place};
+use super::temp_dir::put_in_place;
 use crate::base::lock::{Deletion, PathLocks};
 use crate::format::nar::{Executable, NarError, Writer};
 use crate::format::output_path::text_path;
@@ -90,7 +90,7 @@ impl Store {
         let locks = PathLocks::acquire(lock_files, &AtomicBool::new(false))?;
         // Somebody may have added them while we waited for the locks.
         let valid = self.view().valid(batch.iter().map(|(_, info)| &info.path))?;
-        let temp = StoreTempDir::create(layout)?;
+        let temp = self.temp_dir()?;
         let (mut registrations, mut trees) = (Vec::new(), Vec::new());
         for (text, info) in batch.iter().filter(|(_, info)| !valid.contains(&info.path)) {
             let (draft, place) = (temp.path().join(info.path.as_str()), layout.real(&info.path));

@@ -152,6 +152,49 @@ pub fn descendants(pid: u32) -> Vec<(u32, std::os::fd::OwnedFd)> {
     found
 }
 
+/// What `drover build --json` said.
+pub struct Report {
+    /// The exit code.
+    pub code: i32,
+    /// One object for each target.
+    pub json: serde_json::Value,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl World {
+    /// `drover build --json --no-link` with these arguments.
+    pub fn build<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Report {
+        report(self.drover(["build", "--json", "--no-link"]).args(args))
+    }
+
+    /// Names (without `.drv`) of derivations whose builder was started, by what was said.
+    pub fn started(&self, stderr: &str) -> Vec<String> {
+        let start = format!("building '{}/", self.store().display());
+        let name = |line: &str| {
+            let base = line.strip_prefix(start.as_str())?.strip_suffix(".drv'")?;
+            Some(base.split_once('-')?.1.to_owned())
+        };
+        let mut names: Vec<String> = stderr.lines().filter_map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// Asserts that nothing of a build is left: no locks, no temporary folders.
+    pub fn is_tidy(&self) {
+        assert_eq!(self.leftovers(), Vec::<String>::new());
+    }
+}
+
+/// Runs a `drover build --json` and reads what it prints.
+pub fn report(command: &mut Command) -> Report {
+    let output = command.output().unwrap();
+    let json = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{command:?}: {e}\n{}", texts(&output)));
+    let code = output.status.code().unwrap();
+    Report { code, json, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+}
+
 /// Expression text of a derivation that runs `script` with the host's shell.
 pub fn shell(name: &str, attributes: &str, script: &str) -> String {
     format!(

@@ -89,7 +89,7 @@ impl Db {
     }
 
     fn fail(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError + '_ {
-        move |source| StoreError::Database { doing, path: self.file.clone(), source }
+        move |source| StoreError::database(doing, &self.file, source)
     }
 
     fn connect(&self, purpose: Purpose) -> Result<Connection, StoreError> {

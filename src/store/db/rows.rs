@@ -29,7 +29,7 @@ impl From<rusqlite::Error> for RowError {
 impl RowError {
     pub(super) fn at(self, doing: &'static str, file: &Path) -> StoreError {
         match self {
-            Self::Sqlite(source) => StoreError::Database { doing, path: file.into(), source },
+            Self::Sqlite(source) => StoreError::database(doing, file, source),
             Self::Bad { path, column, why } => StoreError::BadRow { path, column, why },
         }
     }

@@ -165,3 +165,25 @@ fn no_path_is_missed_while_it_moves() {
         assert!(store.view().valid([&info.path]).unwrap().contains(&info.path));
     }
 }
+
+/// Outlives the callbacks of the test below, which cannot carry anything.
+static WATCHED: std::sync::OnceLock<Arc<Store>> = std::sync::OnceLock::new();
+
+#[test]
+fn contents_are_flushed_before_their_row_is_written() {
+    static FLUSHED: AtomicUsize = AtomicUsize::new(0);
+    fn sync(_: &Path) -> std::io::Result<()> {
+        let store = WATCHED.get().unwrap();
+        assert!(store.db().all_valid().unwrap().is_empty(), "no row yet");
+        FLUSHED.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    let scratch = Scratch::new();
+    let store = WATCHED.get_or_init(|| Arc::new(scratch.open()));
+    let (registrar, verdicts) = start(store, sync);
+    registrar.submit(build(0, &info(&scratch, 'a', &[]), &[])).unwrap();
+    let (_, verdict) = verdicts.recv().unwrap();
+    assert!(matches!(verdict, Verdict::Registered), "{verdict:?}");
+    assert_eq!(FLUSHED.load(Ordering::SeqCst), 1);
+    assert_eq!(store.db().all_valid().unwrap().len(), 1);
+}

@@ -119,7 +119,7 @@ fn a_tree_is_moved_and_registered_once() {
     let syncer = store.syncer(sync_file).unwrap();
     let info = info_of(&store.layout().store_dir, &text("x", "tree", &[])).unwrap();
     for expected in [Added::Now, Added::Before] {
-        let temp = StoreTempDir::create(store.layout()).unwrap();
+        let temp = store.temp_dir().unwrap();
         let at = temp.path().join("x");
         write_text(&at, b"tree").unwrap();
         let registration = Registration::from(info.clone());

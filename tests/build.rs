@@ -1,0 +1,824 @@
+//! One run of `drover build`: what is wanted, which builders run, what is said of it. Beside real
+//! Nix where it has the behaviour.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::{World, fail_with, lines, shell, succeed, text};
+
+/// Keys of each object of `--json`, and of its `failure`.
+const KEYS: [&str; 8] =
+    ["drvPath", "failure", "log", "outputs", "realPath", "startTime", "status", "stopTime"];
+const FAILURE_KEYS: [&str; 7] =
+    ["blocked", "exitCode", "kind", "limit", "message", "paths", "signal"];
+
+fn keys(object: &serde_json::Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn multi() -> String {
+    let script = "for o in $out $dev $doc; do echo $o > $o; done; echo $dev >> $out";
+    shell("multi", "outputs = [ \"out\" \"dev\" \"doc\" ];", script)
+}
+
+fn outputs_by_nix(world: &World, drv: &str) -> Vec<String> {
+    lines(&succeed(&mut world.nix("nix-store", ["--query", "--outputs", drv])))
+}
+
+fn delete(world: &World, path: &str) {
+    succeed(&mut world.nix("nix-store", ["--delete", path]));
+    assert!(!Path::new(path).exists());
+}
+
+#[test]
+fn wanted_outputs_are_those_that_are_printed_linked_and_reported() {
+    let world = World::new();
+    let drv = world.instantiate_one(&multi());
+    let all = outputs_by_nix(&world, &drv);
+    let [out, dev, doc] =
+        ["multi", "multi-dev", "multi-doc"].map(|n| all.iter().find(|p| p.ends_with(n)).unwrap());
+    let cases = [
+        (format!("{drv}^out,dev"), vec![dev, out]),
+        (format!("{drv}!doc"), vec![doc]),
+        (format!("{drv}^*"), vec![dev, doc, out]),
+        (format!("{drv}!*"), vec![dev, doc, out]),
+        (drv.clone(), vec![dev, doc, out]),
+    ];
+    for (target, want) in &cases {
+        let built = succeed(&mut world.drover(["build", "--no-link", target]));
+        assert_eq!(lines(&built).iter().collect::<Vec<_>>(), *want, "{target}");
+        let report = world.build([target]);
+        assert_eq!(report.json[0]["outputs"].as_object().unwrap().len(), want.len(), "{target}");
+        assert_eq!(report.json[0]["drvPath"], drv.as_str());
+    }
+    assert!(Path::new(doc).exists(), "a build makes all outputs, whatever is wanted");
+    let report = world.build([&format!("{drv}^out"), &format!("{drv}^dev"), &drv]);
+    let names = |i: usize| keys(&report.json[i]["outputs"]);
+    assert_eq!((names(0), names(1)), (vec!["out"], vec!["dev"]));
+    assert_eq!(names(2), ["dev", "doc", "out"]);
+    let report = world.build([&format!("{drv}^out,nonsense")]);
+    assert_eq!(report.code, 100);
+    assert_eq!(report.json[0]["failure"]["kind"], "no-such-outputs");
+    let message = report.json[0]["failure"]["message"].as_str().unwrap();
+    assert!(message.contains(&drv) && message.contains("'nonsense'"), "{message}");
+    for (bad, word) in [
+        (format!("{drv}^"), "names no output"),
+        (format!("{drv}^out,"), "names no output"),
+        (format!("{drv}^out^x"), "not supported yet"),
+        (format!("{out}^out"), "does not end in `.drv`"),
+    ] {
+        let error = fail_with(1, &mut world.drover(["build", "--no-link", &bad]));
+        assert!(error.contains(word), "{bad}: {error}");
+    }
+    world.nix_verifies();
+    world.is_tidy();
+}
+
+#[test]
+fn links_lie_as_those_of_nix() {
+    let world = World::new();
+    let drv = world.instantiate_one(&multi());
+    let other = world.instantiate_one(&shell("other", "", "echo > $out"));
+    let nix = world.path("work/nix");
+    succeed(world.nix("nix-store", ["-r", "--add-root"]).arg(&nix).args([&drv, &other]));
+    let drover = world.path("work/drover");
+    succeed(world.drover(["build", "-o"]).arg(&drover).args([&drv, &other]));
+    succeed(&mut world.drover(["build", &format!("{drv}^doc,dev")]));
+    let links = |start: &str| {
+        let mut all: Vec<_> = fs::read_dir(world.path("work"))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_name().to_str().unwrap().starts_with(start))
+            .map(|entry| (entry.file_name(), fs::read_link(entry.path()).unwrap()))
+            .collect();
+        all.sort();
+        all
+    };
+    let targets = |start| {
+        let mut all: Vec<_> = links(start).into_iter().map(|(_, target)| target).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(targets("drover"), targets("nix"));
+    let names = |start: &str| -> Vec<String> {
+        let cut = |name: std::ffi::OsString| name.to_str().unwrap()[start.len()..].to_owned();
+        links(start).into_iter().map(|l| cut(l.0)).collect()
+    };
+    assert_eq!(names("drover"), ["", "-2", "-dev", "-doc"]);
+    assert_eq!(names("drover"), names("nix"));
+    assert_eq!(names("result"), ["-dev", "-doc"]);
+    let failing = world.instantiate_one(&shell("failing", "", "exit 1"));
+    fail_with(100, &mut world.drover(["build", "-o", "none", &failing]));
+    assert!(fs::symlink_metadata(world.path("work/none")).is_err());
+}
+
+/// Two that fail, two that wait for them, and one beside.
+fn mixed() -> String {
+    let bad = shell("bad", "", "echo why it fails; exit 3");
+    let worse = shell("worse", "", "kill -9 $$");
+    let good = shell("good", "", "echo > $out");
+    let on_bad = shell("on-bad", "inherit bad;", "echo > $out");
+    let on_both = shell("on-both", "inherit on_bad worse good;", "echo > $out");
+    format!(
+        "let bad = {bad}; worse = {worse}; good = {good}; on_bad = {on_bad}; \
+         on_both = {on_both}; in [ on_both good bad ]"
+    )
+}
+
+#[test]
+fn keep_going_builds_exactly_what_does_not_depend_on_a_failure() {
+    let world = World::new();
+    let drvs = world.instantiate(&mixed());
+    let report = world.build(["-k", "-j2"].iter().copied().chain(drvs.iter().map(String::as_str)));
+    assert_eq!(report.code, 100, "{}", report.stderr);
+    assert_eq!(world.started(&report.stderr), ["bad", "good", "worse"]);
+    let by_target: Vec<_> =
+        report.json.as_array().unwrap().iter().map(|t| t["status"].as_str().unwrap()).collect();
+    assert_eq!(by_target, ["dependency-failed", "built", "failed"]);
+    let [on_both, good, bad] = [&report.json[0], &report.json[1], &report.json[2]];
+    for target in [on_both, good, bad] {
+        assert_eq!(keys(target), KEYS);
+    }
+    assert_eq!(keys(&bad["failure"]), FAILURE_KEYS);
+    let failure = &bad["failure"];
+    let of = |key: &str| failure[key].clone();
+    assert_eq!(
+        (of("kind"), of("exitCode"), of("signal")),
+        (json!("exit-code"), json!(3), json!(null))
+    );
+    assert_eq!((of("limit"), of("paths")), (json!(null), json!([])));
+    // What needs both belongs to the one that failed first.
+    let blocked = match of("blocked").as_u64().unwrap() {
+        1 => "1 dependent not built",
+        2 => "2 dependents not built",
+        other => panic!("{other} blocked"),
+    };
+    assert_eq!(of("message"), "builder failed with exit code 3");
+    assert_eq!(good["failure"], json!(null));
+    assert_eq!(on_both["failure"]["kind"], "inputs-failed");
+    let message = on_both["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("2 dependencies failed"), "{message}");
+    assert_eq!((&on_both["startTime"], &on_both["log"]), (&json!(null), &json!(null)));
+    assert!(bad["startTime"].is_u64() && bad["stopTime"].is_u64());
+    assert!(Path::new(bad["log"].as_str().unwrap()).exists());
+    let out = good["outputs"]["out"].as_str().unwrap();
+    assert_eq!(good["realPath"]["out"], out, "the store is not diverted");
+    let said = &report.stderr;
+    assert!(said.contains("failed: bad after") && said.contains(blocked), "{said}");
+    assert!(said.contains("failed: worse after") && said.contains("signal 9"), "{said}");
+    assert!(said.contains("  > why it fails"), "{said}");
+    assert!(said.contains(&format!("full log: drover log {}", drvs[2])), "{said}");
+    assert!(said.contains("1 built, 2 failed, 2 not built for failed inputs in"), "{said}");
+    assert_eq!(said.matches("failed: bad").count(), 1, "each root failure once: {said}");
+    world.is_tidy();
+}
+
+#[test]
+fn without_keep_going_the_first_failure_ends_what_runs() {
+    let world = World::new();
+    let pipe = world.path("work/pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let pipe = pipe.display();
+    // The one fails only once the other runs, which then would run for ever.
+    let long = shell("long", "", &format!("echo > {pipe}; sleep 1000"));
+    let bad = shell("bad", "", &format!("read x < {pipe}; exit 1"));
+    let later = shell("later", "inherit long;", "echo > $out");
+    let drvs = world.instantiate(&format!("let long = {long}; bad = {bad}; in [ ({later}) bad ]"));
+    let report = world.build(["-j2"].iter().copied().chain(drvs.iter().map(String::as_str)));
+    assert_eq!(report.code, 100, "{}", report.stderr);
+    assert_eq!(report.json[0]["status"], "cancelled");
+    assert_eq!(report.json[0]["failure"]["kind"], "cancelled");
+    assert_eq!(report.json[1]["status"], "failed");
+    assert_eq!(world.started(&report.stderr), ["bad", "long"]);
+    assert!(!report.stderr.contains("failed: long"), "{}", report.stderr);
+    world.is_tidy();
+}
+
+#[test]
+fn what_depends_on_a_failed_target_was_blocked_by_it() {
+    let world = World::new();
+    let drvs = world.instantiate(&mixed());
+    let report = world.build(["-j1", &drvs[2], &drvs[0], &drvs[1]]);
+    assert_eq!(report.code, 100, "{}", report.stderr);
+    let status = |i: usize| report.json[i]["status"].as_str().unwrap();
+    assert_eq!(status(0), "failed", "{}", report.stderr);
+    assert_eq!(report.json[0]["failure"]["blocked"], 2, "{}", report.stderr);
+    assert_eq!(status(1), "dependency-failed");
+    assert_eq!(report.json[1]["failure"]["kind"], "inputs-failed");
+    assert!(report.stderr.contains(", 2 dependents not built"), "{}", report.stderr);
+    world.is_tidy();
+}
+
+#[test]
+fn what_many_need_is_built_once() {
+    let world = World::new();
+    let ran = world.path("work/ran").display().to_string();
+    let shared = shell("shared", "", &format!("echo x >> {ran}; echo > $out"));
+    let all: Vec<_> =
+        (0..8).map(|i| shell(&format!("user-{i}"), "inherit shared;", "echo > $out")).collect();
+    let drvs = world.instantiate(&format!("let shared = {shared}; in [ ({}) ]", all.join(") (")));
+    let twice = drvs.iter().chain(&drvs).map(String::as_str);
+    let report = world.build(["-j8"].into_iter().chain(twice));
+    assert_eq!(report.code, 0, "{}", report.stderr);
+    assert_eq!(report.json.as_array().unwrap().len(), 16, "one object a target");
+    assert_eq!(fs::read_to_string(&ran).unwrap(), "x\n");
+    let second = world.build([&drvs[0]]);
+    assert_eq!(second.json[0]["status"], "already-valid");
+    assert_eq!(
+        (&second.json[0]["failure"], &second.json[0]["startTime"]),
+        (&json!(null), &json!(null))
+    );
+    assert!(
+        second.json[0]["log"].as_str().unwrap().ends_with(".bz2"),
+        "the log of the first build"
+    );
+    assert!(second.stderr.starts_with("1 already valid in "), "{}", second.stderr);
+}
+
+/// Entries of registration text without hashes: path and references.
+fn graph(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut lines = text.lines();
+    let mut all = Vec::new();
+    while let Some(path) = lines.next() {
+        assert_eq!(lines.next(), Some(""), "no deriver: {text}");
+        let count: usize = lines.next().unwrap().parse().unwrap();
+        let mut references: Vec<_> = lines.by_ref().take(count).map(str::to_owned).collect();
+        references.sort();
+        all.push((path.to_owned(), references));
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_build_graph_is_realised_and_written() {
+    let world = World::new();
+    // What `top` was built from is gone, and only the graph's export wants it back.
+    let deep = shell("deep", "", "echo deep > $out");
+    let middle = shell(
+        "middle",
+        "inherit deep; outputs = [ \"out\" \"dev\" ];",
+        "echo > $out; echo $out > $dev",
+    );
+    let top = shell("top", "inherit middle;", "echo > $out");
+    let lets = format!("let deep = {deep}; middle = {middle}; top = {top};");
+    let export = shell(
+        "export",
+        "exportBuildReferencesGraph = \
+         [ \"graph\" (builtins.unsafeDiscardOutputDependency top.drvPath) ];",
+        "cp graph $out",
+    );
+    let drvs = world.instantiate(&format!("{lets} in [ deep middle top ({export}) ]"));
+    succeed(&mut world.drover(["build", "--no-link", &drvs[2]]));
+    let gone = [&drvs[1], &drvs[0]].into_iter().flat_map(|drv| outputs_by_nix(&world, drv));
+    succeed(world.nix("nix-store", ["--delete", "--ignore-liveness"]).args(gone));
+    let report = world.build([&drvs[3]]);
+    assert_eq!(report.code, 0, "{}", report.stderr);
+    assert_eq!(
+        world.started(&report.stderr),
+        ["deep", "export", "middle"],
+        "top is valid and stays"
+    );
+    let text = fs::read_to_string(report.json[0]["outputs"]["out"].as_str().unwrap()).unwrap();
+    let got = graph(&text);
+    // The closure of the derivation, and every output of each derivation in it: no closures of
+    // these.
+    let drv_closure =
+        lines(&succeed(&mut world.nix("nix-store", ["--query", "--requisites", &drvs[2]])));
+    let mut want: Vec<String> = drv_closure.clone();
+    want.extend(
+        drv_closure.iter().filter(|p| p.ends_with(".drv")).flat_map(|d| outputs_by_nix(&world, d)),
+    );
+    want.sort();
+    assert_eq!(got.iter().map(|g| g.0.clone()).collect::<Vec<_>>(), want);
+    for (path, references) in got {
+        let mut known =
+            lines(&succeed(&mut world.nix("nix-store", ["--query", "--references", &path])));
+        known.sort();
+        assert_eq!(references, known, "{path}");
+    }
+    world.is_tidy();
+}
+
+#[test]
+fn bad_exports_are_told() {
+    let world = World::new();
+    let dep = shell("dep", "", "echo > $out");
+    let cases = [
+        ("exportReferencesGraph = [ \"one\" ];", "odd number of tokens in 'exportReferencesGraph'"),
+        ("exportReferencesGraph = [ \"one\" \"/etc/passwd\" ];", "non-store path '/etc/passwd'"),
+        ("exportReferencesGraph = [ \"a/b\" dep ];", "invalid file name 'a/b'"),
+        (
+            "exportBuildReferencesGraph = [ \"x\" ];",
+            "odd number of tokens in 'exportBuildReferencesGraph'",
+        ),
+        ("exportBuildReferencesGraph = [ \"x\" \"/etc\" ];", "non-store path '/etc'"),
+        ("exportBuildReferencesGraph = [ \"x\" dep ];", "which is not a derivation"),
+        (
+            "exportReferencesGraph = [ \"x\" (builtins.unsafeDiscardStringContext \"${dep}\") ];",
+            "not in the input closure",
+        ),
+    ];
+    for (attributes, word) in cases {
+        let drv = world.instantiate_one(&format!(
+            "let dep = {dep}; in {}",
+            shell("x", attributes, "echo > $out")
+        ));
+        let report = world.build([&drv]);
+        assert_eq!(report.code, 100, "{attributes}: {}", report.stderr);
+        assert_eq!(report.json[0]["failure"]["kind"], "bad-derivation", "{attributes}");
+        let message = report.json[0]["failure"]["message"].as_str().unwrap();
+        assert!(message.contains(word), "{attributes}: {message}");
+    }
+    world.is_tidy();
+}
+
+#[test]
+fn exported_references_are_those_of_nix() {
+    let world = World::new();
+    let base = shell("base", "", "mkdir $out; echo base > $out/x");
+    let user =
+        shell("user", "inherit base;", "mkdir $out; ln -s $base $out/base; echo $out > $out/own");
+    let plain = shell(
+        "plain",
+        "exportReferencesGraph = [ \"one\" user \"two\" user.drvPath ]; ",
+        "cat one two > $out",
+    );
+    let structured = shell(
+        "structured",
+        "__structuredAttrs = true; exportReferencesGraph = { g = [ user base ]; };",
+        ". $NIX_ATTRS_SH_FILE; cat $NIX_ATTRS_JSON_FILE > ''${outputs[out]}",
+    )
+    .replace("\"/bin/sh\"", "\"/bin/bash\"");
+    let expression = format!("let base = {base}; user = {user}; in [ ({plain}) ({structured}) ]");
+    let read = |world: &World, drv: &str| {
+        let out = outputs_by_nix(world, drv).remove(0);
+        (out.clone(), fs::read(out).unwrap())
+    };
+    let drvs = world.instantiate(&expression);
+    succeed(world.nix("nix-store", ["--realise"]).args(&drvs));
+    let by_nix: Vec<_> = drvs.iter().map(|drv| read(&world, drv)).collect();
+    world.wipe();
+    assert_eq!(world.instantiate(&expression), drvs);
+    succeed(world.drover(["build", "--no-link"]).args(&drvs));
+    for (drv, nix) in drvs.iter().zip(&by_nix) {
+        let drover = read(&world, drv);
+        if drv.ends_with("-plain.drv") {
+            let text = |bytes: &[u8]| graph(core::str::from_utf8(bytes).unwrap());
+            assert_eq!(text(&drover.1), text(&nix.1));
+            continue;
+        }
+        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+        let (drover, nix) = (json(&drover.1), json(&nix.1));
+        let entries = |json: &serde_json::Value| {
+            let mut all = json["g"].as_array().unwrap().clone();
+            all.sort_by_key(|e| e["path"].as_str().unwrap().to_owned());
+            all
+        };
+        for (ours, theirs) in entries(&drover).iter().zip(entries(&nix)) {
+            for key in ["path", "narSize", "closureSize", "references"] {
+                assert_eq!(ours[key], theirs[key], "{key}");
+            }
+        }
+        assert_eq!(entries(&drover).len(), entries(&nix).len());
+    }
+    world.nix_verifies();
+}
+
+#[test]
+fn outputs_that_are_valid_stay_untouched() {
+    let world = World::new();
+    let script = "mkdir $out; echo $dev > $out/dev; echo $out > $out/own; echo $doc > $dev; \
+                  date +%N > $doc";
+    let drv =
+        world.instantiate_one(&shell("multi", "outputs = [ \"out\" \"dev\" \"doc\" ];", script));
+    let built = lines(&succeed(&mut world.drover(["build", "--no-link", &drv])));
+    let [dev, doc, out] = [&built[0], &built[1], &built[2]];
+    let refs = |path: &str| {
+        let mut refs =
+            lines(&succeed(&mut world.nix("nix-store", ["--query", "--references", path])));
+        refs.sort();
+        refs
+    };
+    let before: Vec<_> = [dev, doc, out].iter().map(|p| refs(p)).collect();
+    let time = text(&succeed(&mut world.nix("nix-store", ["--query", "--hash", doc])));
+    delete(&world, out);
+    let inode = |path: &str| fs::symlink_metadata(path).unwrap().ino();
+    let inodes = (inode(dev), inode(doc));
+    let report = world.build([&format!("{drv}^dev,doc")]);
+    assert_eq!(report.json[0]["status"], "already-valid", "nothing of what is wanted is missing");
+    let report = world.build([&drv]);
+    assert_eq!((report.code, &report.json[0]["status"]), (0, &json!("built")), "{}", report.stderr);
+    assert_eq!(inodes, (inode(dev), inode(doc)), "valid ones are the same files");
+    assert_eq!(text(&succeed(&mut world.nix("nix-store", ["--query", "--hash", doc]))), time);
+    assert_eq!([dev, doc, out].iter().map(|p| refs(p)).collect::<Vec<_>>(), before);
+    assert_eq!(fs::read_to_string(format!("{out}/own")).unwrap().trim(), out.as_str());
+    assert_eq!(fs::read_to_string(format!("{out}/dev")).unwrap().trim(), dev.as_str());
+    world.nix_verifies();
+    world.is_tidy();
+    let names = fs::read_dir(world.store()).unwrap().count();
+    assert_eq!(names, 4 + 1, "three outputs, a derivation and .links: no scratch path stays");
+}
+
+#[test]
+fn check_compares_with_what_is_there() {
+    let world = World::new();
+    let same = world.instantiate_one(&shell(
+        "same",
+        "outputs = [ \"out\" \"dev\" ];",
+        "mkdir $out; echo $out $dev > $out/x; echo > $dev",
+    ));
+    let fixed = "outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \
+                 \"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\";";
+    let side = world.path("work/side");
+    fs::write(&side, "hello\n").unwrap();
+    let script = format!("cat {} > $out", side.display());
+    let fetched = world.instantiate_one(&shell("fetched", fixed, &script));
+    succeed(&mut world.drover(["build", "--no-link", &fetched]));
+    let again = world.build(["--check", &fetched]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    fs::write(&side, "changed upstream\n").unwrap();
+    let changed = world.build(["--check", &fetched]);
+    assert_eq!(changed.code, 102, "{}", changed.stderr);
+    world.is_tidy();
+    let nix = world.nix("nix-store", ["--realise", "--check", &fetched]).output().unwrap();
+    assert_eq!(nix.status.code(), Some(102));
+    // Nix leaves its lock file where a build failed.
+    for lock in world.leftovers() {
+        fs::remove_file(world.store().join(lock)).unwrap();
+    }
+    let error = world.build(["--check", &same]);
+    assert_eq!(error.code, 1, "not valid yet: {}", error.stderr);
+    assert_eq!(error.json[0]["failure"]["kind"], "check-impossible");
+    let message = error.json[0]["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("are not valid, so checking is not possible"), "{message}");
+    succeed(&mut world.drover(["build", "--no-link", &same]));
+    let again = world.build(["--check", &same]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert_eq!(again.json[0]["status"], "built");
+    assert_eq!(world.started(&again.stderr), ["same"]);
+
+    let script =
+        "mkdir -p $out/a $out/b; echo 1 > $out/a/same; date +%N%s > $out/b/time; echo > $dev";
+    let random = world.instantiate_one(&shell("random", "outputs = [ \"out\" \"dev\" ];", script));
+    let built = lines(&succeed(&mut world.drover(["build", "--no-link", &random])));
+    let out = &built[1];
+    let contents = fs::read_to_string(format!("{out}/b/time")).unwrap();
+    let differs = world.build(["--check", &random]);
+    assert_eq!(differs.code, 104, "{}", differs.stderr);
+    let failure = &differs.json[0]["failure"];
+    assert_eq!((&failure["kind"], &failure["paths"]), (&json!("not-deterministic"), &json!([out])));
+    let message = failure["message"].as_str().unwrap();
+    assert!(message.contains(&format!("output '{out}' differs")), "{message}");
+    assert!(message.contains("first difference: b/time"), "{message}");
+    assert!(!Path::new(&format!("{out}.check")).exists());
+    world.is_tidy();
+    let kept = world.build(["--check", "-K", &random]);
+    assert_eq!(kept.code, 104, "{}", kept.stderr);
+    let message = kept.json[0]["failure"]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("differs from '{out}.check'")), "{message}");
+    assert_ne!(fs::read_to_string(format!("{out}.check/b/time")).unwrap(), contents);
+    assert_eq!(fs::read_to_string(format!("{out}/b/time")).unwrap(), contents, "the first stays");
+    let nix = fail_with(104, &mut world.nix("nix-store", ["--realise", "--check", &random]));
+    assert!(nix.contains("may not be deterministic"), "{nix}");
+    world.nix_verifies();
+}
+
+#[test]
+fn what_nobody_here_can_build_is_told_while_the_rest_goes_on() {
+    let world = World::new();
+    world.configure("system-features = kvm big-parallel\nextra-platforms = riscv64-linux");
+    let good = shell("good", "", "echo > $out");
+    let alien =
+        shell("alien", "requiredSystemFeatures = [ \"kvm\" \"gccarch-z80\" ];", "echo > $out");
+    let foreign =
+        shell("foreign", "", "echo > $out").replace("builtins.currentSystem", "\"m68k-linux\"");
+    let extra =
+        shell("extra", "", "echo > $out").replace("builtins.currentSystem", "\"riscv64-linux\"");
+    let able = shell("able", "requiredSystemFeatures = [ \"kvm\" ];", "echo > $out");
+    let above = shell("above", "inherit foreign;", "echo > $out");
+    let drvs = world.instantiate(&format!(
+        "let foreign = {foreign}; in [ ({good}) ({alien}) foreign ({extra}) ({able}) ({above}) ]"
+    ));
+    let report = world.build(["-k"].into_iter().chain(drvs.iter().map(String::as_str)));
+    assert_eq!(report.code, 100, "{}", report.stderr);
+    assert_eq!(world.started(&report.stderr), ["able", "extra", "good"]);
+    let message = |i: usize| report.json[i]["failure"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(report.json[1]["failure"]["kind"], "nobody-can-build");
+    assert!(message(1).contains("with features gccarch-z80, kvm"), "{}", message(1));
+    assert!(message(1).contains("riscv64-linux with features big-parallel, kvm"), "{}", message(1));
+    assert!(message(2).contains("Required system: m68k-linux"), "{}", message(2));
+    assert_eq!(report.json[2]["failure"]["blocked"], 1);
+    assert_eq!(report.json[5]["status"], "dependency-failed");
+    world.is_tidy();
+}
+
+#[test]
+fn no_slots_build_nothing_but_what_is_valid() {
+    let world = World::new();
+    let drvs = world.instantiate(&format!(
+        "[ ({}) ({}) ]",
+        shell("valid", "", "echo > $out"),
+        shell("other", "", "echo > $out")
+    ));
+    succeed(&mut world.drover(["build", "--no-link", &drvs[0]]));
+    let report = world.build(["-j0", "-k", &drvs[0], &drvs[1]]);
+    assert_eq!(report.code, 100, "{}", report.stderr);
+    assert_eq!(report.json[0]["status"], "already-valid");
+    assert_eq!(report.json[1]["failure"]["kind"], "nobody-can-build");
+    let message = report.json[1]["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("max-jobs"), "{message}");
+    let nix = world.nix("nix-store", ["--realise", "-j0", &drvs[1]]).output().unwrap();
+    assert!(!nix.status.success());
+}
+
+#[test]
+fn builtins_fetch_files() {
+    let world = World::new();
+    let file = world.path("work/a file");
+    fs::write(&file, "hello\n").unwrap();
+    let url = format!("file://{}", file.display()).replace(' ', "%20");
+    let fetch = |name: &str, more: &str| {
+        format!(
+            "derivation {{ name = \"{name}\"; system = \"builtin\"; \
+             builder = \"builtin:fetchurl\"; \
+             url = \"{url}\"; outputHashAlgo = \"sha256\"; preferLocalBuild = true; {more} }}"
+        )
+    };
+    let flat = "outputHashMode = \"flat\"; outputHash = \
+                \"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\";";
+    let drv = world.instantiate_one(&fetch("flat", flat));
+    let out = text(&succeed(&mut world.drover(["build", "--no-link", &drv])));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "hello\n");
+    let zeros = format!(
+        "outputHashMode = \"recursive\"; executable = true; outputHash = \"{}\";",
+        "0".repeat(64)
+    );
+    let drv = world.instantiate_one(&fetch("program", &zeros));
+    let report = world.build([&drv]);
+    assert_eq!(report.code, 102, "{}", report.stderr);
+    let message = report.json[0]["failure"]["message"].as_str().unwrap().to_owned();
+    let got = message.rsplit_once("got:").unwrap().1.trim().to_owned();
+    let right = zeros.replace(&"0".repeat(64), &got);
+    let drv = world.instantiate_one(&fetch("program", &right));
+    let report = world.build([&drv]);
+    assert_eq!(report.json[0]["status"], "already-valid", "kept under the path of its hash");
+    let out = report.json[0]["outputs"]["out"].as_str().unwrap();
+    assert_eq!(fs::metadata(out).unwrap().mode() & 0o777, 0o555);
+    let wrong = flat.replace("5891", "5892");
+    let report = world.build([&world.instantiate_one(&fetch("wrong", &wrong))]);
+    assert_eq!(report.code, 102, "{}", report.stderr);
+    fs::remove_file(&file).unwrap();
+    let absent = world.instantiate_one(&fetch("absent", flat));
+    let report = world.build([&absent]);
+    assert_eq!(report.code, 100);
+    assert!(
+        report.stderr.contains("> error: unable to download")
+            || report.stderr.contains("unable to download"),
+        "{}",
+        report.stderr
+    );
+    world.nix_verifies();
+    world.is_tidy();
+}
+
+#[test]
+fn builtins_that_cannot_be_built_are_told() {
+    let world = World::new();
+    for (builder, kind) in [
+        ("nonsense", "bad-derivation"),
+        ("fetchurl", "bad-derivation"),
+        ("buildenv", "not-supported"),
+        ("unpack-channel", "not-supported"),
+    ] {
+        let drv = world.instantiate_one(&format!(
+            "derivation {{ name = \"x\"; system = \"builtin\"; builder = \"builtin:{builder}\"; }}"
+        ));
+        let report = world.build([&drv]);
+        assert_eq!(report.json[0]["failure"]["kind"], kind, "{}", report.stderr);
+        let message = report.json[0]["failure"]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("builtin:{builder}")), "{message}");
+        assert_ne!(report.code, 0);
+    }
+    world.is_tidy();
+}
+
+#[test]
+fn kinds_of_tomorrow_are_refused_by_name() {
+    let world = World::new();
+    world.configure("experimental-features = nix-command ca-derivations impure-derivations");
+    let floating = shell(
+        "floating",
+        "__contentAddressed = true; outputHashMode = \"recursive\"; outputHashAlgo = \"sha256\";",
+        "echo > $out",
+    );
+    let impure = shell("impure", "__impure = true;", "echo > $out");
+    let above = shell("above", "inherit floating;", "echo > $out");
+    let drvs = world
+        .instantiate(&format!("let floating = {floating}; in [ floating ({impure}) ({above}) ]"));
+    for (drv, word) in drvs.iter().zip(["content-addressed", "impure", "content-addressed"]) {
+        let report = world.build([drv]);
+        assert_eq!(
+            (report.code, &report.json[0]["status"] == "built"),
+            (1, false),
+            "{}",
+            report.stderr
+        );
+        let message =
+            report.json[0]["failure"]["message"].as_str().unwrap().to_owned() + &report.stderr;
+        assert!(
+            message.contains("not supported yet") && message.contains(word),
+            "{drv}: {message}"
+        );
+    }
+    let fixtures =
+        format!("{}/tests/fixtures/derivation_json/2.34/dynamic.json", env!("CARGO_MANIFEST_DIR"));
+    let recorded: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(fixtures).unwrap()).unwrap();
+    let mut last = String::new();
+    for name in ["made.drv", "dynamic"] {
+        let all = recorded["derivations"].as_object().unwrap();
+        let mut one = all.values().find(|d| d["name"] == name).unwrap().clone();
+        if name == "dynamic" {
+            // Its input has another path in this store.
+            let base = Path::new(&last).file_name().unwrap().to_str().unwrap().to_owned();
+            let inputs = one["inputs"]["drvs"].as_object_mut().unwrap();
+            let node = inputs.values().next().unwrap().clone();
+            inputs.clear();
+            inputs.insert(base, node);
+        }
+        let file = world.path("work/drv.json");
+        fs::write(&file, one.to_string()).unwrap();
+        let mut add = world.drover(["derivation", "add"]);
+        last = text(&succeed(add.stdin(fs::File::open(file).unwrap())));
+    }
+    let report = world.build([&last]);
+    assert_eq!(report.code, 1, "{}", report.stderr);
+    let message = report.json[0]["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("not supported yet") && message.contains("dynamic"), "{message}");
+    world.is_tidy();
+}
+
+#[test]
+fn plain_paths_and_missing_derivations() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("x", "", "echo > $out"));
+    let out = text(&succeed(&mut world.drover(["build", "--no-link", &drv])));
+    let report = world.build([&out]);
+    assert_eq!((report.code, &report.json[0]["status"]), (0, &json!("already-valid")));
+    assert_eq!(keys(&report.json[0]), KEYS);
+    assert_eq!(text(&succeed(&mut world.drover(["build", &out]))), out);
+    assert_eq!(fs::read_link(world.path("work/result")).unwrap().to_str(), Some(out.as_str()));
+    let store = world.store().display().to_string();
+    let absent = format!("{store}/{}-absent", "a".repeat(32));
+    let report = world.build([&absent]);
+    assert_eq!(report.code, 1, "{}", report.stderr);
+    assert_eq!(report.json[0]["failure"]["kind"], "no-substituter");
+    let message = report.json[0]["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("does not exist and cannot be created"), "{message}");
+    let nix = world.nix("nix-store", ["--realise", &absent]).output().unwrap();
+    assert_eq!(nix.status.code(), Some(1));
+    let report = world.build([&format!("{absent}.drv")]);
+    assert_eq!(report.code, 1, "{}", report.stderr);
+    assert_eq!(report.json[0]["failure"]["kind"], "missing-derivation");
+    let message = report.json[0]["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("cannot build missing derivation"), "{message}");
+    // A file that lies in the store, but that the database does not know.
+    fs::copy(&drv, format!("{absent}.drv")).unwrap();
+    assert_eq!(
+        world.build([&format!("{absent}.drv")]).json[0]["failure"]["kind"],
+        "missing-derivation"
+    );
+    let error = fail_with(1, &mut world.drover(["build", "/no/such.drv"]));
+    assert!(error.contains("/no/such.drv"), "{error}");
+}
+
+#[test]
+fn a_source_that_is_gone_is_named() {
+    let world = World::new();
+    fs::write(world.path("work/source"), "text").unwrap();
+    let user = shell(
+        "user",
+        &format!("source = {};", world.path("work/source").display()),
+        "cp $source $out",
+    );
+    let drv = world.instantiate_one(&user);
+    let source =
+        lines(&succeed(&mut world.nix("nix-store", ["--query", "--references", &drv]))).remove(0);
+    fs::remove_file(&source).unwrap();
+    let sql = format!("pragma foreign_keys = off; delete from ValidPaths where path = '{source}'");
+    rusqlite::Connection::open(world.path("var/db/db.sqlite"))
+        .unwrap()
+        .execute_batch(&sql)
+        .unwrap();
+    let report = world.build([&drv]);
+    assert_eq!(
+        (report.code, &report.json[0]["status"]),
+        (1, &json!("dependency-failed")),
+        "{}",
+        report.stderr
+    );
+    assert!(report.stderr.contains("failed: source"), "{}", report.stderr);
+    assert!(report.stderr.contains("does not exist and cannot be created"), "{}", report.stderr);
+}
+
+#[test]
+fn dry_runs_say_what_nix_says() {
+    let world = World::new();
+    let drvs = world.instantiate(&mixed());
+    let sorted = |output: &std::process::Output| {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let mut all: Vec<_> = text.lines().map(str::to_owned).filter(|l| !l.is_empty()).collect();
+        all.sort();
+        all
+    };
+    for drvs in [&drvs[..], &drvs[1..2]] {
+        let nix = succeed(world.nix("nix-store", ["--realise", "--dry-run"]).args(drvs));
+        let drover = succeed(world.drover(["build", "--dry-run"]).args(drvs));
+        assert_eq!(sorted(&drover), sorted(&nix));
+        assert_eq!(text(&drover), "");
+    }
+    assert!(fs::symlink_metadata(world.path("work/result")).is_err());
+    succeed(&mut world.drover(["build", "--no-link", &drvs[1]]));
+    let nothing = succeed(&mut world.drover(["build", "--dry-run", &drvs[1]]));
+    assert_eq!(sorted(&nothing), Vec::<String>::new());
+    let absent = format!("{}/{}-absent", world.store().display(), "a".repeat(32));
+    let nix = world.nix("nix-store", ["--realise", "--dry-run", &absent]).output().unwrap();
+    let drover = world.drover(["build", "--dry-run", &absent]).output().unwrap();
+    assert_eq!(sorted(&drover), sorted(&nix));
+    assert_eq!(drover.status.code(), nix.status.code());
+}
+
+#[test]
+fn one_fixed_output_of_two_derivations_is_made_once() {
+    let world = World::new();
+    let ran = world.path("work/ran").display().to_string();
+    let fixed = |mark: &str| {
+        shell(
+            "fixed",
+            &format!(
+                "mark = \"{mark}\"; outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; \
+                 outputHash = \
+                 \"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\";"
+            ),
+            &format!("echo $mark >> {ran}; echo hello > $out"),
+        )
+    };
+    let drvs = world.instantiate(&format!("[ ({}) ({}) ]", fixed("a"), fixed("b")));
+    assert_ne!(drvs[0], drvs[1]);
+    let report = world.build(["-j2", &drvs[0], &drvs[1]]);
+    assert_eq!(report.code, 0, "{}", report.stderr);
+    assert_eq!(report.json[0]["outputs"], report.json[1]["outputs"]);
+    assert_eq!(fs::read_to_string(&ran).unwrap().lines().count(), 1, "the second found it there");
+    world.nix_verifies();
+    world.is_tidy();
+}
+
+#[test]
+fn a_fixed_output_is_a_copy_that_nobody_has_open() {
+    let world = World::new();
+    let inode = world.path("work/inode").display().to_string();
+    let script = format!("echo hello > $out; stat -c %i $out > {inode}");
+    let fixed = "outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \
+                 \"5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03\";";
+    let drv = world.instantiate_one(&shell("fixed", fixed, &script));
+    let out = text(&succeed(&mut world.drover(["build", "--no-link", &drv])));
+    let written: u64 = fs::read_to_string(inode).unwrap().trim().parse().unwrap();
+    assert_ne!(fs::metadata(out).unwrap().ino(), written);
+    world.is_tidy();
+}
+
+#[test]
+fn the_examples_build() {
+    let world = World::new();
+    for name in ["hello.toml", "pipeline.toml", "words.txt"] {
+        let from = format!("{}/tests/examples/{name}", env!("CARGO_MANIFEST_DIR"));
+        fs::copy(from, world.path("work").join(name)).unwrap();
+    }
+    let build = |target: &str| world.drover(["build", "--no-link", target]);
+    let hello = text(&succeed(&mut build("hello.toml")));
+    assert_eq!(fs::read_to_string(&hello).unwrap(), format!("Hello, world! This is {hello}.\n"));
+    let report = succeed(&mut build("pipeline.toml#words"));
+    assert_eq!(lines(&report).len(), 2, "both outputs of one table");
+    let report = lines(&succeed(&mut build("pipeline.toml")));
+    assert_eq!(report.len(), 1, "what nothing else needs");
+    let contents = fs::read_to_string(&report[0]).unwrap();
+    assert_eq!(
+        contents,
+        "What is described is realised.\n1 ash\n2 birch\n3 cedar\ncounted 3 words\n"
+    );
+    assert_eq!(lines(&succeed(&mut build("pipeline.toml#report"))), report);
+    fs::write(world.path("work/words.txt"), "elm\n").unwrap();
+    let changed = lines(&succeed(&mut build("pipeline.toml")));
+    assert_ne!(changed, report, "another source is another path");
+    assert!(fs::read_to_string(&changed[0]).unwrap().contains("1 elm\ncounted 1 words"));
+    let error = fail_with(1, &mut build("pipeline.toml#nonsense"));
+    assert!(error.contains("nonsense") && error.contains("pipeline.toml"), "{error}");
+    world.nix_verifies();
+    world.is_tidy();
+}

@@ -1,0 +1,258 @@
+//! Bad input and hostile builders: an error that names the file and the place, a store that real
+//! Nix finds in order afterwards, and everything else goes on.
+
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::{World, fail_with, lines, shell, succeed, text, texts};
+
+/// Derivations of `(name, script)`, in that order.
+fn instantiate(world: &World, scripts: &[(&str, &str)]) -> Vec<String> {
+    let each = scripts.iter().map(|(name, script)| format!("({})", shell(name, "", script)));
+    world.instantiate(&format!("[ {} ]", each.collect::<Vec<_>>().join(" ")))
+}
+
+fn writable(path: &str) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+fn drover_with_input(world: &World, arguments: &[&str], input: &[u8]) -> String {
+    let mut command = world.drover(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may end before it has read all.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", texts(&output));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn truncated_derivations() {
+    let world = World::new();
+    let names: Vec<String> = (0..24).map(|n| format!("cut{n}")).collect();
+    let mut scripts: Vec<_> = names.iter().map(|name| (name.as_str(), "echo > $out")).collect();
+    scripts.push(("good", "echo > $out"));
+    let drvs = instantiate(&world, &scripts);
+    let (good, cut) = drvs.split_last().unwrap();
+    for (number, drv) in cut.iter().enumerate() {
+        writable(drv);
+        let whole = std::fs::read(drv).unwrap();
+        std::fs::write(drv, &whole[..whole.len() * number / cut.len()]).unwrap();
+    }
+    let output = world.drover(["build", "--no-link", "-k"]).args(&drvs).output().unwrap();
+    assert_eq!(output.status.code(), Some(100), "{}", texts(&output));
+    let built = text(&succeed(&mut world.nix("nix-store", ["--query", "--outputs", good])));
+    assert_eq!(lines(&output), [built], "the good one is built");
+    for (drv, name) in cut.iter().zip(&names) {
+        let error = fail_with(100, &mut world.drover(["build", "--no-link", drv]));
+        let place =
+            format!("cannot read derivation `{drv}`: derivation `{name}` is malformed at byte");
+        assert!(error.contains(&place), "{error}");
+        let error = fail_with(1, &mut world.drover(["derivation", "show", drv]));
+        assert!(error.contains(drv) && error.contains("at byte"), "{error}");
+        assert!(Path::new(drv).exists(), "nothing is lost");
+    }
+}
+
+#[test]
+fn derivations_that_are_no_files() {
+    let world = World::new();
+    let drv = instantiate(&world, &[("odd", "echo > $out")]).remove(0);
+    std::fs::remove_file(&drv).unwrap();
+    let expect = |why: &str| {
+        let error = fail_with(1, &mut world.drover(["build", "--no-link", &drv]));
+        assert!(error.contains(&drv) && error.contains(why), "{error}");
+        let error = fail_with(1, &mut world.drover(["derivation", "show", &drv]));
+        assert!(error.contains(&drv) && error.contains(why), "{error}");
+    };
+    expect("No such file");
+    symlink("/dev/zero", &drv).unwrap();
+    expect("it is a symlink");
+    std::fs::remove_file(&drv).unwrap();
+    succeed(world.command("mkfifo").arg(&drv));
+    expect("it is not a regular file");
+    std::fs::remove_file(&drv).unwrap();
+    std::fs::create_dir(&drv).unwrap();
+    expect("it is not a regular file");
+}
+
+#[test]
+fn garbage_through_the_commands() {
+    let world = World::new();
+    let garbage: Vec<u8> = (0..5000u32).map(|n| (n * n % 251) as u8).collect();
+    let error = drover_with_input(&world, &["register"], &garbage);
+    assert!(error.contains("line 1"), "{error}");
+    let restored = world.path("work/restored");
+    let error =
+        drover_with_input(&world, &["nar", "restore", restored.to_str().unwrap()], &garbage);
+    assert!(error.contains("archive"), "{error}");
+    assert!(restored.symlink_metadata().is_err(), "nothing is left of it");
+    let file = world.path("work/jobs.toml");
+    std::fs::write(&file, &garbage).unwrap();
+    let error = fail_with(1, &mut world.drover(["build", file.to_str().unwrap()]));
+    assert!(error.contains("jobs.toml"), "{error}");
+    std::fs::write(world.path("work/file.nar"), &garbage).unwrap();
+    let error = fail_with(1, &mut world.drover(["nar", "ls", "file.nar"]));
+    assert!(error.contains("archive"), "{error}");
+}
+
+/// Name, script and, where it is refused, words of the reason.
+const BUILDERS: &[(&str, &str, Option<&str>)] = &[
+    ("etc", "rm -rf $out; ln -s /etc $out", None),
+    ("shut", "mkdir -p $out/a/b; echo a > $out/a/b/c; chmod 0 $out/a/b/c $out/a/b $out", None),
+    ("lock-written", "echo x > $out.lock; echo > $out", None),
+    ("lock-removed", "rm -f $out.lock; echo > $out", None),
+    ("homeless", "echo > $out; cd /; rm -rf $NIX_BUILD_TOP", None),
+    ("home-is-etc", "cd /; rm -rf $NIX_BUILD_TOP; ln -s /etc $NIX_BUILD_TOP; echo > $out", None),
+    ("home-filled", "seq 20000 | xargs touch; echo > $out", None),
+    ("mute", "exec 0<&- 1>&- 2>&-; echo > $out", None),
+    ("asleep", "(sleep 0.2; kill -CONT $$) & kill -STOP $$; echo > $out", None),
+    ("loops", "mkdir $out; cd $out; ln -s loop loop; ln -s . dot; ln -s ../../.. up", None),
+    ("long", "mkdir $out; mkdir $out/$(printf %0255d 0); echo > $out/$(printf %0254d 0)", None),
+    (
+        "bytes",
+        "mkdir $out; cd $out; echo > $(printf '\\377\\376'); ln -s $(printf '\\377') l; \
+               printf '\\377\\033[31m\\n'; true",
+        None,
+    ),
+    ("lines", "mkdir $out; echo > \"$out/a\nb\"", None),
+    ("deep", "mkdir $out; cd $out; mkdir -p $(yes d | head -60 | tr '\\n' /)", None),
+    ("wide", "mkdir $out; cd $out; seq 20000 | xargs touch", None),
+    ("set-uid", "mkdir $out; cp /bin/true $out/t; chmod 6755 $out/t; chmod 1755 $out", None),
+    ("hard", "mkdir $out; echo > $out/a; ln $out/a $out/b; ln $out/a ./c", None),
+    (
+        "too-deep",
+        "mkdir $out; cd $out; mkdir -p $(yes d | head -70 | tr '\\n' /)",
+        Some("nested deeper than 64 levels"),
+    ),
+    ("pipe", "mkfifo $out", Some("unsupported type")),
+    ("pipe-inside", "mkdir $out; mkfifo $out/p", Some("unsupported type")),
+    ("open", "mkdir $out; chmod 777 $out", Some("suspicious ownership or permission")),
+    ("nothing", "exit 0", Some("failed to produce output")),
+    ("killer", "echo > $out; kill -9 $PPID; sleep 60", Some("the keeper of the build process")),
+];
+
+#[test]
+fn builders_that_mean_no_good() {
+    let world = World::new();
+    let scripts: Vec<_> = BUILDERS.iter().map(|(name, script, _)| (*name, *script)).collect();
+    let drvs = instantiate(&world, &scripts);
+    let output = world.drover(["build", "--no-link", "-k", "-j4"]).args(&drvs).output().unwrap();
+    assert_eq!(output.status.code(), Some(100), "{}", texts(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    for ((name, _, refused), drv) in BUILDERS.iter().zip(&drvs) {
+        let out = text(&succeed(&mut world.nix("nix-store", ["--query", "--outputs", drv])));
+        let valid = world.nix("nix-store", ["--check-validity", &out]).output().unwrap();
+        assert_eq!(valid.status.success(), refused.is_none(), "{name}:\n{said}");
+        if let Some(why) = refused {
+            assert!(said.contains(why), "{name} {why}:\n{said}");
+        }
+    }
+    assert!(Path::new("/etc/passwd").exists());
+    world.nix_verifies();
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+    for file in ["set-uid/t", "hard/a", "etc"] {
+        let (name, rest) = file.split_once('/').unwrap_or((file, ""));
+        let at = scripts.iter().position(|(n, _)| *n == name).unwrap();
+        let out = succeed(&mut world.nix("nix-store", ["--query", "--outputs", &drvs[at]]));
+        let meta = Path::new(&text(&out)).join(rest).components().as_path().symlink_metadata();
+        let meta = meta.unwrap();
+        assert_eq!(meta.mtime(), 1, "{file}");
+        assert_eq!(meta.mode() & 0o7222, if meta.is_symlink() { 0o222 } else { 0 }, "{file}");
+    }
+}
+
+#[test]
+fn a_builder_that_changes_the_store() {
+    let world = World::new();
+    let victim = shell("victim", "", "mkdir $out; echo v > $out/file");
+    let other = shell("other", "", "echo o > $out");
+    let vandal = shell(
+        "vandal",
+        "inherit victim other;",
+        "chmod -R u+w $victim; echo changed > $victim/file; rm -f $other; echo > $out",
+    );
+    let drvs = world.instantiate(&format!(
+        "let victim = {victim}; other = {other}; in [ ({vandal}) ({}) ]",
+        shell("after", "inherit victim;", "cat $victim/file > $out")
+    ));
+    let before = succeed(&mut world.nix("nix-store", ["--query", "--references", &drvs[0]]));
+    succeed(world.drover(["build", "--no-link"]).args(lines(&before)));
+    succeed(world.drover(["build", "--no-link"]).args(&drvs[..1]));
+    succeed(world.drover(["build", "--no-link"]).args(&drvs[1..]));
+    let check = ["-batch", "pragma integrity_check; pragma foreign_key_check;"];
+    let mut sqlite = world.command("sqlite3");
+    let answer = succeed(sqlite.arg(world.path("var/db/db.sqlite")).args(&check[1..]));
+    assert_eq!(text(&answer), "ok");
+    let verify = world.nix("nix-store", ["--verify", "--check-contents"]).output().unwrap();
+    let said = String::from_utf8_lossy(&verify.stderr);
+    assert!(said.contains("was modified"), "real Nix tells what the builder did: {said}");
+}
+
+/// 60 small builds and one that needs them all.
+fn fan(world: &World) -> String {
+    let one = shell("n${toString n}", "", "echo > $out");
+    let all = shell("all", "deps = map (n: ITEM) (builtins.genList (n: n) 60);", "echo > $out");
+    world.instantiate_one(&all.replace("ITEM", &one))
+}
+
+fn limited(world: &World, limits: &str, arguments: &[&str]) -> Command {
+    let script = format!("{limits}; exec \"$0\" \"$@\"");
+    let mut command = world.command("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_drover")]).args(arguments);
+    command
+}
+
+#[test]
+fn few_descriptors() {
+    let world = World::new();
+    let drv = fan(&world);
+    let build = ["build", "--no-link", "-j20", drv.as_str()];
+    let output = limited(&world, "ulimit -n 64", &build).output().unwrap();
+    if output.status.code() != Some(0) {
+        assert_eq!(output.status.code(), Some(1), "{}", texts(&output));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("`ulimit -n`"), "says what to do:\n{said}");
+    }
+    world.nix_verifies();
+    succeed(&mut limited(&world, "ulimit -S -n 64", &build));
+    world.nix_verifies();
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+/// One run of Nix's collector. It looks through all processes of the machine, and gives up on one
+/// whose working folder has a path that is too long: some test here may just have such a process.
+fn collect(world: &World) {
+    let output = world.nix("nix-store", ["--gc"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let foreign = said.contains("reading symlink: File name too long");
+    assert!(output.status.success() || foreign, "{}", texts(&output));
+}
+
+#[test]
+fn the_collector_of_nix_beside_us() {
+    let world = World::new();
+    let fifo = world.path("work/gate");
+    succeed(world.command("mkfifo").arg(&fifo));
+    let first = shell("chain0", "", &format!("read line < {}; echo > $out", fifo.display()));
+    let chain = (1..12).fold(first, |before, n| {
+        shell(&format!("chain{n}"), &format!("before = {before};"), "cat $before > $out")
+    });
+    let drv = world.instantiate_one(&chain);
+    let mut build = world.drover(["build", "--no-link", &drv]);
+    let mut build = build.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Returns when the first builder reads: everything is loaded by then.
+    let mut gate = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    collect(&world);
+    gate.write_all(b"go\n").unwrap();
+    drop(gate);
+    while build.try_wait().unwrap().is_none() {
+        collect(&world);
+    }
+    let output = build.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output));
+    world.nix_verifies();
+}
