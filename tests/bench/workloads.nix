@@ -12,7 +12,8 @@ let
   } // attributes);
   numbers = builtins.genList (i: i) n;
   leaf = i: sh "leaf-${toString i}" { } "echo ${toString i} > $out";
-  join = name: deps: sh name { inherit deps; } "echo $deps > $out";
+  # The list goes through a file: as a variable it could have no more than about 1,800 paths.
+  join = name: deps: sh name { inherit deps; passAsFile = [ "deps" ]; } "cat $depsPath > $out";
   layer = above: k: builtins.genList (j: sh "node-${toString k}-${toString j}" {
     deps = if above == [ ] then [ ]
       else map (d: builtins.elemAt above (builtins.bitAnd (j * 7 + d * 3) 7)) [ 0 1 2 ];
@@ -29,7 +30,12 @@ in {
   # one file that the builder only copies; 200 inputs may be referred to
   big = sh "big" { deps = map leaf (builtins.genList (i: i) 200); } "cp ${data} $out";
   # many small files
-  many = sh "many" { } ''
-    mkdir $out; i=0; while [ $i -lt ${toString files} ]; do
-      d=$out/d$((i / 500)); [ -d $d ] || mkdir $d; echo "file $i $out" > $d/f$i; i=$((i+1)); done'';
+  many = sh "many" { files = toString files; } (builtins.readFile ./many.sh);
+  # 100 MB of log in about a second, or as long in silence: what holds one of two slots
+  flood = sh "flood" { } ''
+    i=0; while [ $i -lt 50 ]; do cat ${data}; sleep 0.02; i=$((i+1)); done; echo > $out'';
+  silence = sh "silence" { } "sleep 1.5; echo > $out";
+  # 50 trivial builds, each of which notes when it began
+  ticks = join "ticks" (map (i: sh "tick-${toString i}" { } "/bin/date +%s%N > $out")
+    (builtins.genList (i: i) 50));
 }
