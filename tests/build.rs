@@ -822,3 +822,30 @@ fn the_examples_build() {
     world.nix_verifies();
     world.is_tidy();
 }
+
+#[test]
+fn what_is_not_isolated_is_said_once_and_recorded() {
+    let world = World::new();
+    let words = "isolation level `none`";
+    let expression = |n: u32| shell(&format!("n{n}"), "", "echo built; echo > $out");
+    let drvs = world.instantiate(&format!("[ ({}) ({}) ]", expression(1), expression(2)));
+    let log = |drv: &String| text(&succeed(&mut world.drover(["log", drv])));
+    for (sandbox, said) in [("true", 1), ("relaxed", 1), ("false", 0)] {
+        let flags = ["build", "--no-link", "--option", "sandbox", sandbox];
+        let output = succeed(world.drover(flags).args(&drvs));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(stderr.matches(words).count(), said, "{sandbox}: {stderr}");
+        for drv in &drvs {
+            let wanted = ["built", "built\ndrover: isolation level: none"];
+            assert_eq!(log(drv), wanted[said], "{sandbox}");
+        }
+        for drv in &drvs {
+            delete(&world, &outputs_by_nix(&world, drv)[0]);
+        }
+    }
+    // No setting at all is Nix's default, which is a sandbox.
+    fs::write(world.path("etc/nix.conf"), "build-users-group =\n").unwrap();
+    let output = succeed(world.drover(["build", "--no-link"]).args(&drvs));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(stderr.matches(words).count(), 1, "{stderr}");
+}
