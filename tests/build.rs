@@ -849,3 +849,30 @@ fn what_is_not_isolated_is_said_once_and_recorded() {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(stderr.matches(words).count(), 1, "{stderr}");
 }
+
+#[test]
+fn a_recipe_takes_derivations_and_folders() {
+    let world = World::new();
+    let drv = world.instantiate_one(&multi());
+    fs::create_dir_all(world.path("work/in/sub")).unwrap();
+    fs::write(world.path("work/in/sub/file"), "from a folder\n").unwrap();
+    let recipe = format!(
+        "[all]\nbuilder = \"/bin/sh\"\nsources = [\"in\"]\ninputs = [\"{drv}^dev\", \"{drv}\"]\n\
+         env = {{ PATH = \"/bin:/usr/bin\" }}\n\
+         args = [\"-c\", \"cat $in/sub/file $multi_dev $multi > $out\"]\n"
+    );
+    fs::write(world.path("work/jobs.toml"), recipe).unwrap();
+    let out = text(&succeed(&mut world.drover(["build", "--no-link", "jobs.toml"])));
+    let by_nix = outputs_by_nix(&world, &drv);
+    let [plain, dev] =
+        ["-multi", "-multi-dev"].map(|n| by_nix.iter().find(|p| p.ends_with(n)).unwrap());
+    let contents = fs::read_to_string(&out).unwrap();
+    assert_eq!(contents, format!("from a folder\n{dev}\n{plain}\n{dev}\n"));
+    let mut refers = lines(&succeed(&mut world.nix("nix-store", ["-q", "--references", &out])));
+    refers.sort();
+    let mut want = [plain.as_str(), dev];
+    want.sort_unstable();
+    assert_eq!(refers, want, "what it got is found in what it made");
+    world.nix_verifies();
+    world.is_tidy();
+}
