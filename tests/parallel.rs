@@ -71,7 +71,8 @@ fn all_succeed(runs: Vec<Receiver<(String, bool, String)>>) {
         let left = end.saturating_duration_since(Instant::now());
         let (name, done, said) = run.recv_timeout(left).expect("a process hangs");
         assert!(done, "{name} failed:\n{said}");
-        assert!(!said.contains("busy"), "{name}:\n{said}");
+        // Nix warns of its own retries, beside itself too; drover has nothing to say of them.
+        assert!(name != "drover" || !said.contains("busy"), "{name}:\n{said}");
     }
 }
 
