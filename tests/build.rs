@@ -31,7 +31,7 @@ fn outputs_by_nix(world: &World, drv: &str) -> Vec<String> {
 }
 
 fn delete(world: &World, path: &str) {
-    succeed(&mut world.nix("nix-store", ["--delete", path]));
+    world.nix_deletes(["--delete", path]);
     assert!(!Path::new(path).exists());
 }
 
@@ -276,7 +276,7 @@ fn a_build_graph_is_realised_and_written() {
     let drvs = world.instantiate(&format!("{lets} in [ deep middle top ({export}) ]"));
     succeed(&mut world.drover(["build", "--no-link", &drvs[2]]));
     let gone = [&drvs[1], &drvs[0]].into_iter().flat_map(|drv| outputs_by_nix(&world, drv));
-    succeed(world.nix("nix-store", ["--delete", "--ignore-liveness"]).args(gone));
+    world.nix_deletes(["--delete", "--ignore-liveness"].map(str::to_owned).into_iter().chain(gone));
     let report = world.build([&drvs[3]]);
     assert_eq!(report.code, 0, "{}", report.stderr);
     assert_eq!(
