@@ -825,3 +825,57 @@ fn the_examples_build() {
     world.nix_verifies();
     world.is_tidy();
 }
+
+#[test]
+fn what_is_not_isolated_is_said_once_and_recorded() {
+    let world = World::new();
+    let words = "isolation level `none`";
+    let expression = |n: u32| shell(&format!("n{n}"), "", "echo built; echo > $out");
+    let drvs = world.instantiate(&format!("[ ({}) ({}) ]", expression(1), expression(2)));
+    let log = |drv: &String| text(&succeed(&mut world.drover(["log", drv])));
+    for (sandbox, said) in [("true", 1), ("relaxed", 1), ("false", 0)] {
+        let flags = ["build", "--no-link", "--option", "sandbox", sandbox];
+        let output = succeed(world.drover(flags).args(&drvs));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(stderr.matches(words).count(), said, "{sandbox}: {stderr}");
+        for drv in &drvs {
+            let wanted = ["built", "built\ndrover: isolation level: none"];
+            assert_eq!(log(drv), wanted[said], "{sandbox}");
+        }
+        for drv in &drvs {
+            delete(&world, &outputs_by_nix(&world, drv)[0]);
+        }
+    }
+    // No setting at all is Nix's default, which is a sandbox.
+    fs::write(world.path("etc/nix.conf"), "build-users-group =\n").unwrap();
+    let output = succeed(world.drover(["build", "--no-link"]).args(&drvs));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(stderr.matches(words).count(), 1, "{stderr}");
+}
+
+#[test]
+fn a_recipe_takes_derivations_and_folders() {
+    let world = World::new();
+    let drv = world.instantiate_one(&multi());
+    fs::create_dir_all(world.path("work/in/sub")).unwrap();
+    fs::write(world.path("work/in/sub/file"), "from a folder\n").unwrap();
+    let recipe = format!(
+        "[all]\nbuilder = \"/bin/sh\"\nsources = [\"in\"]\ninputs = [\"{drv}^dev\", \"{drv}\"]\n\
+         env = {{ PATH = \"/bin:/usr/bin\" }}\n\
+         args = [\"-c\", \"cat $in/sub/file $multi_dev $multi > $out\"]\n"
+    );
+    fs::write(world.path("work/jobs.toml"), recipe).unwrap();
+    let out = text(&succeed(&mut world.drover(["build", "--no-link", "jobs.toml"])));
+    let by_nix = outputs_by_nix(&world, &drv);
+    let [plain, dev] =
+        ["-multi", "-multi-dev"].map(|n| by_nix.iter().find(|p| p.ends_with(n)).unwrap());
+    let contents = fs::read_to_string(&out).unwrap();
+    assert_eq!(contents, format!("from a folder\n{dev}\n{plain}\n{dev}\n"));
+    let mut refers = lines(&succeed(&mut world.nix("nix-store", ["-q", "--references", &out])));
+    refers.sort();
+    let mut want = [plain.as_str(), dev];
+    want.sort_unstable();
+    assert_eq!(refers, want, "what it got is found in what it made");
+    world.nix_verifies();
+    world.is_tidy();
+}

@@ -34,6 +34,16 @@ fn wrong_usage_exits_with_2() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
         assert!(err.contains("--help") || err.contains("Usage"), "{args:?}: {err}");
     }
+    for (args, flag) in [
+        (&["build", "-j", "many", "x"][..], "--max-jobs"),
+        (&["build", "--timeout", "soon", "x"], "--timeout"),
+        (&["config", "show", "--option", "cores", "all"], "--option"),
+        (&["config", "show", "--store", "ftp://x"], "--store"),
+    ] {
+        let (code, out, err) = run(drover(home.path()).args(args));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}: {err}");
+        assert!(err.contains(flag), "{args:?}: {err}");
+    }
     let (code, out, _) = run(drover(home.path()).arg("--help"));
     assert_eq!(code, Some(0));
     assert!(out.contains("96+bits") && out.contains("130/143"), "{out}");

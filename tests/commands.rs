@@ -96,6 +96,11 @@ fn derivers_are_found() {
         assert_eq!(text(&succeed(&mut world.drover(["query", question, &out]))), drv);
         assert_eq!(text(&succeed(&mut world.drover(["query", question, &drv]))), "");
     }
+    // What made a path stays known when it is gone; that it is valid does not.
+    succeed(&mut world.nix("nix-store", ["--delete", "--ignore-liveness", &drv]));
+    for (question, want) in [("--deriver", &*drv), ("--derivers", &drv), ("--valid-derivers", "")] {
+        assert_eq!(text(&succeed(&mut world.drover(["query", question, &out]))), want);
+    }
     let missing = format!("{}/7h7qgvs4kgzsn8a6rb273saxyqh4jxlz-hello", world.store().display());
     for question in ["--references", "--requisites", "--hash", "--tree", "--deriver"] {
         let error = fail_with(1, &mut world.drover(["query", question, &missing]));
@@ -157,6 +162,30 @@ fn path_info_tells_what_the_database_knows() {
         assert_eq!(ours["deriver"], theirs["deriver"], "{theirs}");
         assert_eq!((&ours["version"], &ours["ca"]), (&1.into(), &serde_json::Value::Null));
     }
+    let keys = |json: &serde_json::Value| -> Vec<String> {
+        let mut keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    // As Nix 2.34.8 prints them with `--json-format 1`.
+    let mut fields = vec!["ca", "closureSize", "deriver", "narHash", "narSize", "references"];
+    fields.extend(["registrationTime", "signatures", "storeDir", "ultimate", "version"]);
+    assert_eq!(keys(&got[&out]), fields);
+    fields.remove(1);
+    std::fs::write(world.path("work/fixed"), "hello\n").unwrap();
+    let fixed = ["--add-fixed", "sha256", "fixed"];
+    let fixed = text(&succeed(&mut world.nix("nix-store", fixed)));
+    let info = succeed(&mut world.drover(["path-info", "--json", &fixed])).stdout;
+    let info: serde_json::Value = serde_json::from_slice(&info).unwrap();
+    let info = &info[&fixed];
+    assert_eq!(keys(info), fields, "a size of the closure only when it is asked for");
+    let nix = succeed(&mut world.nix("nix", ["path-info", "--json", &fixed])).stdout;
+    let nix: serde_json::Value = serde_json::from_slice(&nix).unwrap();
+    assert!(info["ca"].as_str().unwrap().starts_with("fixed:sha256:"), "{info}");
+    assert_eq!(info["ca"], nix[0]["ca"]);
+    assert_eq!((&info["deriver"], &info["ultimate"]), (&serde_json::Value::Null, &false.into()));
+    assert_eq!(info["storeDir"], world.store().to_str().unwrap());
+    assert_eq!(info["signatures"], serde_json::json!([]));
     let missing = format!("{}/7h7qgvs4kgzsn8a6rb273saxyqh4jxlz-hello", world.store().display());
     let json = text(&succeed(&mut world.drover(["path-info", "--json", &missing])));
     assert_eq!(json, format!("{{\"{missing}\":null}}"));

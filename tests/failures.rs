@@ -584,3 +584,20 @@ fn logs_are_kept_as_settings_say() {
     assert!(!Path::new(plain).exists(), "an old one would hide the new");
     assert_eq!(text(&succeed(&mut world.nix("nix", ["log", &drv]))), by_nix);
 }
+
+#[test]
+fn a_failure_shows_its_last_lines_and_how_to_see_the_rest() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("long", "", "seq 1 30; exit 1"));
+    for (flags, shown) in [(&[][..], 10), (&["--option", "log-lines", "3"], 3)] {
+        let report = world.build(flags.iter().copied().chain([drv.as_str()]));
+        let lines: Vec<_> =
+            report.stderr.lines().filter_map(|line| line.strip_prefix("  > ")).collect();
+        let want: Vec<String> = (31 - shown..=30).map(|n: u32| n.to_string()).collect();
+        assert_eq!(lines, want, "{}", report.stderr);
+        let whole = format!("full log: drover log {drv}");
+        assert!(report.stderr.contains(&whole), "{}", report.stderr);
+    }
+    let whole = lines(&succeed(&mut world.drover(["log", &drv])));
+    assert_eq!(whole[..30], (1..=30).map(|n: u32| n.to_string()).collect::<Vec<_>>());
+}

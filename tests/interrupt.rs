@@ -98,6 +98,7 @@ fn stubborn(world: &World) -> String {
 fn a_signal_ends_the_run_and_all_its_processes() {
     let world = World::new();
     let drv = stubborn(&world);
+    let mut least = LONG;
     for (signal, code, name) in [
         (Signal::SIGINT, 130, "SIGINT"),
         (Signal::SIGTERM, 143, "SIGTERM"),
@@ -110,11 +111,14 @@ fn a_signal_ends_the_run_and_all_its_processes() {
         run.signal(signal);
         let (found, words, took) = run.end();
         println!("{name}: ended after {took:?}");
+        least = least.min(took);
         assert_eq!(found, Some(code), "{words}");
         assert!(words.contains(&format!("interrupted by {name}: 0 done, 5 left")), "{words}");
         all_dead(family);
         assert_eq!(world.leftovers(), Vec::<String>::new());
     }
+    // A loaded machine may be late once, but hardly each time.
+    assert!(least < Duration::from_secs(1), "ended {least:?} after the signal at best");
     world.nix_verifies();
 }
 

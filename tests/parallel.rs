@@ -175,3 +175,33 @@ fn who_waits_for_a_lock_says_for_whom_and_sleeps() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), "done\n");
     assert_eq!(world.leftovers(), Vec::<String>::new());
 }
+
+#[test]
+fn who_waits_for_a_lock_goes_on_as_soon_as_it_is_free() {
+    let world = World::new();
+    // Each release is a try: a loaded machine may be late, but hardly each time.
+    let tries = (0..6).map(|n| {
+        let go = fifo(&world.path(format!("go{n}")));
+        let script = format!("echo go > {}; echo > $out", go.display());
+        let drv = world.instantiate_one(&crate::support::shell(&format!("n{n}"), "", &script));
+        let query = world.nix("nix-store", ["--query", "--outputs", &drv]).output().unwrap();
+        let file = std::fs::File::create(format!("{}.lock", text(&query))).unwrap();
+        let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
+        let mut child = spawn(&mut world.drover(["build", "--no-link", &drv]));
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        (go, lock, child, said)
+    });
+    let mut least = LONG;
+    for (go, lock, mut child, mut said) in tries.collect::<Vec<_>>() {
+        assert!(said.any(|line| line.unwrap().starts_with("waiting for lock on")));
+        let released = Instant::now();
+        drop(lock);
+        assert_eq!(std::fs::read_to_string(&go).unwrap(), "go\n");
+        least = least.min(released.elapsed());
+        said.for_each(drop);
+        assert!(child.wait().unwrap().success());
+    }
+    println!("from the release to the first word of the builder: {least:?} at best");
+    assert!(least < Duration::from_millis(50), "{least:?} at best");
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}

@@ -195,6 +195,60 @@ fn a_user_has_a_store_of_their_own() {
 }
 
 #[test]
+fn root_gets_the_system_store_made() {
+    let world = World::new();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/hello.toml");
+    // A machine without `/nix`, but for what programs need.
+    let script = r#"
+        set -e
+        mount -t tmpfs tmpfs "$ROOT" ||
+            { echo "cannot mount: this test needs root and mount namespaces" >&2; exit 77; }
+        cd "$ROOT"
+        mkdir work root
+        for d in bin sbin lib lib64 usr etc proc dev tmp; do
+          [ ! -e "/$d" ] || { mkdir "$d"; mount --rbind "/$d" "$d"; }
+        done
+        cp "$DROVER" drover; cp "$EXAMPLE" work/hello.toml
+        unset NIX_STORE_DIR NIX_STATE_DIR NIX_LOG_DIR NIX_CONF_DIR
+        export HOME=/root NIX_CONFIG="sandbox = false"
+        chroot . sh -c 'cd /work && /drover build hello.toml && cat result'
+        [ -e nix/var/nix/db/db.sqlite ] && [ -d nix/var/log/nix/drvs ]
+    "#;
+    let mut command = world.command("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+    command.env("DROVER", env!("CARGO_BIN_EXE_drover")).env("EXAMPLE", example);
+    std::fs::create_dir(world.path("machine")).unwrap();
+    let said = lines(&succeed(command.env("ROOT", world.path("machine"))));
+    assert!(said[0].starts_with("/nix/store/") && said[0].ends_with("-hello"), "{said:?}");
+    assert_eq!(said[1..], [format!("Hello, world! This is {}.", said[0])]);
+}
+
+#[test]
+fn defaults_are_those_of_nix() {
+    // Recorded from a Nix with a configuration that sets these two, on a machine of its own.
+    let set_there = ["substituters", "build-users-group"];
+    let ours = ["allowed-host-paths", "impure-env"];
+    let recorded: std::collections::BTreeMap<&str, &str> =
+        include_str!("fixtures/config-show-2.34.conf")
+            .lines()
+            .filter_map(|line| line.split_once(" ="))
+            .map(|(name, value)| (name, value.trim()))
+            .collect();
+    let mut compared = 0;
+    for setting in drover::cli::settings::SETTINGS {
+        let default = setting.nix_default.unwrap_or(setting.default);
+        let of_the_machine = default.starts_with('@');
+        if of_the_machine || set_there.contains(&setting.name) || ours.contains(&setting.name) {
+            continue;
+        }
+        let theirs = recorded.get(setting.name);
+        assert_eq!(theirs, Some(&default), "{}", setting.name);
+        compared += 1;
+    }
+    assert!(compared > 25, "only {compared} were compared");
+}
+
+#[test]
 fn every_setting_of_nix_is_known() {
     let world = World::new();
     let all = include_str!("fixtures/config-show-2.34.conf");

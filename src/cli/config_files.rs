@@ -97,6 +97,21 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Whether the command line is what is wrong, and not a file or the environment.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Value { origin, .. } | Self::Store { origin, .. } => {
+                matches!(origin, Origin::Flag(_))
+            }
+            Self::Read { .. } | Self::Include { .. } | Self::Depth { .. } | Self::Syntax { .. } => {
+                false
+            }
+        }
+    }
+}
+
 /// A setting's value and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {

@@ -74,6 +74,9 @@ impl From<crate::store::StoreError> for CliError {
     }
 }
 
+/// The exit code of a command line that cannot be followed, as of clap.
+const USAGE: u8 = 2;
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     if let Some(code) = crate::sandbox::main_if_keeper() {
@@ -89,12 +92,13 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help goes to standard output; that nobody reads it is no error.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
     run(&cli).unwrap_or_else(|error| {
         complain(&format!("error: {error}"));
-        ExitCode::FAILURE
+        let usage = matches!(&error, CliError::Config(wrong) if wrong.is_usage());
+        if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
     })
 }
 

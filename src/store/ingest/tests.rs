@@ -78,6 +78,40 @@ fn one_walk_gives_what_nix_would() {
 }
 
 #[test]
+fn each_file_is_opened_once() {
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+    let (_temp, top) = tree();
+    let all = paths(&[A, B]);
+    let large = top.join("large");
+    fs::write(&large, vec![1; 20 << 20]).unwrap();
+    let watched: Vec<PathBuf> =
+        ["plain", "run", "lib/deep/data", "lib/empty", "large"].map(|n| top.join(n)).into();
+    let opened = |work: &dyn Fn()| {
+        let events = inotify::init(CreateFlags::NONBLOCK).unwrap();
+        // The closes keep the kernel from making one event of two opens.
+        let wanted = WatchFlags::OPEN | WatchFlags::CLOSE;
+        let watch = |path| inotify::add_watch(&events, path, wanted).unwrap();
+        let ids: Vec<i32> = watched.iter().map(watch).collect();
+        work();
+        let mut counts = vec![0; ids.len()];
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&events, &mut buffer);
+        while let Ok(event) = reader.next() {
+            assert!(!event.events().contains(ReadFlags::QUEUE_OVERFLOW));
+            let file = ids.iter().position(|id| *id == event.wd()).unwrap();
+            counts[file] += usize::from(event.events().contains(ReadFlags::OPEN));
+        }
+        counts
+    };
+    let fixed = Some((Method::Recursive, Algorithm::Sha1));
+    let asked = IngestRequest { fixed, ..request(&top, &all) };
+    let once = opened(&|| drop(ingest(&asked, &mut InodesSeen::default()).unwrap()));
+    assert_eq!(once, [1; 5], "whatever is computed of it");
+    let twice = opened(&|| (0..2).for_each(|_| drop(fs::File::open(&large).unwrap())));
+    assert_eq!(twice, [0, 0, 0, 0, 2], "two opens would have been seen");
+}
+
+#[test]
 fn files_are_canonical_afterwards() {
     let (_temp, top) = tree();
     let before = fs::metadata(top.join("plain")).unwrap();
