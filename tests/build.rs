@@ -31,7 +31,7 @@ fn outputs_by_nix(world: &World, drv: &str) -> Vec<String> {
 }
 
 fn delete(world: &World, path: &str) {
-    succeed(&mut world.nix("nix-store", ["--delete", path]));
+    world.nix_deletes(["--delete", path]);
     assert!(!Path::new(path).exists());
 }
 
@@ -137,11 +137,14 @@ fn keep_going_builds_exactly_what_does_not_depend_on_a_failure() {
     let report = world.build(["-k", "-j2"].iter().copied().chain(drvs.iter().map(String::as_str)));
     assert_eq!(report.code, 100, "{}", report.stderr);
     assert_eq!(world.started(&report.stderr), ["bad", "good", "worse"]);
-    let by_target: Vec<_> =
+    let statuses: Vec<_> =
         report.json.as_array().unwrap().iter().map(|t| t["status"].as_str().unwrap()).collect();
-    assert_eq!(by_target, ["dependency-failed", "built", "failed"]);
-    let [on_both, good, bad] = [&report.json[0], &report.json[1], &report.json[2]];
-    for target in [on_both, good, bad] {
+    // The targets, then the root failure that is none of them.
+    assert_eq!(statuses, ["dependency-failed", "built", "failed", "failed"]);
+    let [on_both, good, bad, worse] = [0, 1, 2, 3].map(|index| &report.json[index]);
+    assert!(worse["drvPath"].as_str().unwrap().ends_with("-worse.drv"));
+    assert_eq!(worse["failure"]["signal"], 9);
+    for target in [on_both, good, bad, worse] {
         assert_eq!(keys(target), KEYS);
     }
     assert_eq!(keys(&bad["failure"]), FAILURE_KEYS);
@@ -276,7 +279,7 @@ fn a_build_graph_is_realised_and_written() {
     let drvs = world.instantiate(&format!("{lets} in [ deep middle top ({export}) ]"));
     succeed(&mut world.drover(["build", "--no-link", &drvs[2]]));
     let gone = [&drvs[1], &drvs[0]].into_iter().flat_map(|drv| outputs_by_nix(&world, drv));
-    succeed(world.nix("nix-store", ["--delete", "--ignore-liveness"]).args(gone));
+    world.nix_deletes(["--delete", "--ignore-liveness"].map(str::to_owned).into_iter().chain(gone));
     let report = world.build([&drvs[3]]);
     assert_eq!(report.code, 0, "{}", report.stderr);
     assert_eq!(

@@ -447,7 +447,7 @@ fn what_is_said_while_it_runs() {
         let path = lines(&succeed(&mut world.nix("nix-store", ["--query", "--outputs", &drvs[0]])))
             .remove(0);
         assert_eq!(out, path, "paths of what is there, and nothing else");
-        succeed(&mut world.nix("nix-store", ["--delete", &path]));
+        world.nix_deletes(["--delete", &path]);
         String::from_utf8(output.stderr).unwrap()
     };
     let plain = run(&[]);

@@ -295,7 +295,9 @@ pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(not_regular("not a regular file")).doing("reading", path);
     }
-    let mut bytes = Vec::new();
+    // With room for one byte more, the read that finds the end needs no other.
+    let size = u64::try_from(stat.st_size).unwrap_or(0).min(most);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
     // One byte more than is allowed tells that there is more.
     File::from(fd).take(most.saturating_add(1)).read_to_end(&mut bytes).doing("reading", path)?;
     if bytes.len() as u64 > most {

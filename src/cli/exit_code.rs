@@ -51,6 +51,7 @@ mod tests {
             path: path.clone(),
             failure: failure.clone(),
             blocked: 0,
+            outputs: std::collections::BTreeMap::new(),
             log: None,
             times: None,
             last_lines: Vec::new(),

@@ -1,20 +1,41 @@
-//! `drover build --json`: one object for each target, for failures too.
+//! `drover build --json`: one object for each target, then one for each root failure that is not
+//! among the targets, so that whoever reads only this knows why.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::report::{RunReport, TargetReport};
+use crate::engine::report::{FailureReport, RunReport, Status, TargetReport};
 use crate::format::{StoreDir, StorePath};
 use crate::machine::Failure;
 
 use crate::engine::failure_words;
 
-/// The report as JSON: a list in the order of the targets. Times are seconds since 1970;
+/// The report as JSON: a list, targets first and in their order. Times are seconds since 1970;
 /// `realPath` has the same keys as `outputs`.
 #[must_use]
 pub fn report(report: &RunReport, dir: &StoreDir) -> Value {
-    report.targets.iter().map(|t| target(t, dir)).collect()
+    let targets = report.targets.iter().map(|t| target(t, dir));
+    let told = |failed: &&FailureReport| report.targets.iter().any(|t| t.path == failed.path);
+    let others = report.failures.iter().filter(|failed| !told(failed));
+    targets.chain(others.map(|failed| root_failure(failed, dir))).collect()
+}
+
+fn root_failure(failed: &FailureReport, dir: &StoreDir) -> Value {
+    target(
+        &TargetReport {
+            path: failed.path.clone(),
+            outputs: failed.outputs.clone(),
+            // Nothing was made, so nothing lies anywhere.
+            real_paths: BTreeMap::new(),
+            status: Status::Failed,
+            failure: Some(failed.failure.clone()),
+            blocked: failed.blocked,
+            log: failed.log.clone(),
+            times: failed.times,
+        },
+        dir,
+    )
 }
 
 fn target(target: &TargetReport, dir: &StoreDir) -> Value {
@@ -54,7 +75,7 @@ fn paths<P>(paths: &BTreeMap<String, P>, show: impl Fn(&P) -> String) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::report::{Status, Times};
+    use crate::engine::report::Times;
 
     #[test]
     fn has_every_field() {
@@ -91,5 +112,37 @@ mod tests {
         });
         assert_eq!(json[1]["failure"], want);
         assert_eq!((&json[1]["startTime"], &json[1]["log"]), (&Value::Null, &"/log".into()));
+    }
+
+    #[test]
+    fn root_failures_that_are_no_targets_follow() {
+        let path = |name| StorePath::from_parts(&[1; 20], name).unwrap();
+        let top = TargetReport {
+            path: path("top.drv"),
+            outputs: BTreeMap::new(),
+            real_paths: BTreeMap::new(),
+            status: Status::DependencyFailed,
+            failure: Some(Failure::InputsFailed { count: 1 }),
+            blocked: 0,
+            log: None,
+            times: None,
+        };
+        let root = FailureReport {
+            path: path("root.drv"),
+            failure: Failure::ExitCode(3),
+            blocked: 1,
+            outputs: BTreeMap::from([("out".into(), path("root"))]),
+            log: None,
+            times: None,
+            last_lines: Vec::new(),
+        };
+        let same = FailureReport { path: path("top.drv"), ..root.clone() };
+        let all =
+            RunReport { targets: vec![top], failures: vec![root, same], ..RunReport::default() };
+        let json = report(&all, &StoreDir::default());
+        assert_eq!(json.as_array().map(Vec::len), Some(2), "{json}");
+        assert_eq!(json[1]["drvPath"], StoreDir::default().print(&path("root.drv")));
+        assert_eq!(json[1]["failure"]["exitCode"], 3);
+        assert_eq!(json[1]["status"], "failed");
     }
 }

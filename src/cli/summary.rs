@@ -201,6 +201,7 @@ mod tests {
             path: path(&format!("{name}.drv")),
             failure,
             blocked: 3,
+            outputs: std::collections::BTreeMap::new(),
             log: Some("/log".into()),
             times: Some(times),
             last_lines: (0..lines).map(|i| format!("line {i}\x1b[2J").into_bytes()).collect(),

@@ -58,7 +58,7 @@ pub(super) fn run_report(
     let tally = summary.tally;
     RunReport {
         targets: summary.tops.iter().map(target).collect(),
-        failures: roots.map(|f| failure_report(&records, f)).collect(),
+        failures: roots.map(|f| failure_report(shared, &records, f)).collect(),
         built,
         counts: Counts {
             built: tally.built,
@@ -133,12 +133,17 @@ fn status(outcome: &Outcome) -> (Status, Option<Failure>) {
     }
 }
 
-fn failure_report(records: &BTreeMap<StorePath, Record>, failed: &FailedGoal) -> FailureReport {
+fn failure_report(
+    shared: &Shared,
+    records: &BTreeMap<StorePath, Record>,
+    failed: &FailedGoal,
+) -> FailureReport {
     let record = records.get(&failed.key.path);
     FailureReport {
         path: failed.key.path.clone(),
         failure: failed.failure.clone(),
         blocked: failed.blocked,
+        outputs: wanted_outputs(shared, &failed.key, &Outputs::All),
         log: record.and_then(|r| r.log.clone()),
         times: record.map(|r| r.times),
         last_lines: record.map(|r| r.last_lines.clone()).unwrap_or_default(),

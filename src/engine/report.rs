@@ -191,6 +191,8 @@ pub struct FailureReport {
     pub failure: Failure,
     /// How many derivations were not built because of it.
     pub blocked: usize,
+    /// What it would have made, as far as that is known.
+    pub outputs: BTreeMap<String, StorePath>,
     /// The file with the builder's log, if there is one.
     pub log: Option<PathBuf>,
     /// When it ran, if it did.

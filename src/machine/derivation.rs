@@ -46,8 +46,8 @@ mod job;
 
 use super::Failure;
 use super::vocab::{
-    DrvFacts, Fallback, Forced, Growth, Input, Key, Mode, OnBadNeed, OnFailure, Order, Outcome,
-    Outputs, Place, Policy, Request, SlotKind,
+    DrvFacts, Fallback, Forced, Growth, Input, Key, Mode, Names, OnBadNeed, OnFailure, Order,
+    Outcome, Outputs, Place, Policy, Request, SlotKind,
 };
 use crate::format::StorePath;
 
@@ -93,10 +93,22 @@ pub enum State {
 }
 
 /// Which look for the `.drv` is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Tries {
+    #[default]
     First,
     Second,
+}
+
+/// What it has looked for.
+#[derive(Debug, Default)]
+struct Search {
+    /// Looks for the `.drv` so far.
+    tries: Tries,
+    /// Outputs that sources were asked for.
+    sought: Option<Outputs>,
+    /// Names that were wanted beside all, before it was known which there are.
+    named: Names,
 }
 
 /// How far the inputs are.
@@ -121,10 +133,7 @@ pub struct Derivation {
     pub facts: Option<Box<DrvFacts>>,
     /// Wants that came since the store was last looked at.
     grown: Growth,
-    /// Looks for the `.drv` so far.
-    tries: Tries,
-    /// Outputs that sources were asked for.
-    sought: Option<Outputs>,
+    search: Search,
     inputs: Inputs,
     /// Why it stops, while it stops; inputs spoiled, while it waits.
     ending: Ending,
@@ -154,8 +163,7 @@ impl Derivation {
             forced,
             facts: None,
             grown: Growth::Same,
-            tries: Tries::First,
-            sought: None,
+            search: Search::default(),
             inputs: Inputs::Open,
             ending: Ending::default(),
         }
@@ -202,6 +210,18 @@ impl Derivation {
                 .filter(|name| facts.outputs.iter().all(|o| o.name != **name))
                 .map(ToString::to_string)
                 .collect(),
+        }
+    }
+
+    /// Keeps names that "all" is about to hide: a name that no output has is an error all the same.
+    fn remember_names(&mut self, more: &Outputs) {
+        let ((Outputs::Named(names), Outputs::All) | (Outputs::All, Outputs::Named(names))) =
+            (&self.wanted, more)
+        else {
+            return;
+        };
+        if self.facts.is_none() {
+            self.search.named = self.search.named.iter().chain(names.iter()).cloned().collect();
         }
     }
 
@@ -293,6 +313,7 @@ impl Derivation {
             if !self.can_join(state, outputs, *forced) {
                 return Err(input.into());
             }
+            self.remember_names(outputs);
             if self.wanted.widen(outputs) == Growth::Grew || *forced > self.forced {
                 self.forced = self.forced.max(*forced);
                 self.grown = Growth::Grew;

@@ -835,4 +835,15 @@ mod tests {
             (0..500).filter_map(|seed| run(&mut Seed(seed)).ok()).map(|o| o.trace).collect();
         assert!(traces.len() > 450, "the trace says too little");
     }
+
+    /// What the fuzzer found once stays found.
+    #[test]
+    fn the_fuzzers_worlds_keep_every_invariant() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/machine");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let file = file.unwrap().path();
+            let bytes = std::fs::read(&file).unwrap();
+            run(&mut Bytes(&bytes)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        }
+    }
 }

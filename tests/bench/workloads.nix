@@ -28,6 +28,7 @@ in {
   # n builds in layers of 10, each needing 3 of the layer above
   dag = join "dag" (layers 0 [ ]);
   # one file that the builder only copies; 200 inputs may be referred to
+  inputs = join "inputs" (map leaf (builtins.genList (i: i) 200));
   big = sh "big" { deps = map leaf (builtins.genList (i: i) 200); } "cp ${data} $out";
   # many small files
   many = sh "many" { files = toString files; } (builtins.readFile ./many.sh);

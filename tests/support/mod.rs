@@ -85,6 +85,22 @@ impl World {
         command
     }
 
+    /// Deletes with real Nix, `nix-store` with these arguments. Its collector looks at what all
+    /// processes of the machine have open and gives up on a path that is too long, such as one of
+    /// another test: then it is run again.
+    pub fn nix_deletes<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) {
+        let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        for _ in 0..500 {
+            let output = self.nix("nix-store", &args).output().unwrap();
+            if output.status.success() {
+                return;
+            }
+            let foreign = String::from_utf8_lossy(&output.stderr).contains("File name too long");
+            assert!(foreign, "nix-store {args:?}: {}", texts(&output));
+        }
+        panic!("the collector of Nix never got through");
+    }
+
     /// Evaluates `expression` with real Nix; returns the paths of the derivations.
     pub fn instantiate(&self, expression: &str) -> Vec<String> {
         let file = self.path("work/expression.nix");

@@ -32,9 +32,11 @@ impl Derivation {
 
     pub(super) fn loaded(&mut self, loaded: Loaded, policy: &Policy) -> Next {
         match loaded {
-            Loaded::Missing if self.tries == Tries::Second => fail(Failure::MissingDerivation),
+            Loaded::Missing if self.search.tries == Tries::Second => {
+                fail(Failure::MissingDerivation)
+            }
             Loaded::Missing => {
-                self.tries = Tries::Second;
+                self.search.tries = Tries::Second;
                 let requests = vec![whole(Key::path(self.drv.clone(), Mode::Normal))];
                 let on_bad = OnBadNeed::AwaitAll;
                 let absence = Absence::Harmless;
@@ -79,7 +81,9 @@ impl Derivation {
 
     pub(super) fn decide(&mut self, policy: &Policy) -> Next {
         self.grown = Growth::Same;
-        let strangers = self.strangers(&self.wanted);
+        let mut strangers = self.strangers(&self.wanted);
+        let hidden = Outputs::Named(std::mem::take(&mut self.search.named));
+        strangers.extend(self.strangers(&hidden));
         if !strangers.is_empty() {
             let derivation = self.drv.clone();
             return fail(Failure::NoSuchOutputs { derivation, outputs: strangers });
@@ -93,7 +97,7 @@ impl Derivation {
         }
         let sought = self.unsought(policy);
         if !sought.is_empty() {
-            self.sought.get_or_insert(Outputs::named([""; 0])).widen(&self.wanted);
+            self.search.sought.get_or_insert(Outputs::named([""; 0])).widen(&self.wanted);
             let fallback = policy.fallback == Fallback::Build;
             let needs = Order::Need {
                 requests: sought,
@@ -117,7 +121,7 @@ impl Derivation {
         if self.mode != Mode::Normal || policy.sources == 0 || !allowed {
             return Vec::new();
         }
-        let asked = |name: &str| self.sought.as_ref().is_some_and(|s| s.contains(name));
+        let asked = |name: &str| self.search.sought.as_ref().is_some_and(|s| s.contains(name));
         self.missing()
             .filter(|(name, _)| !asked(name))
             .map(|(_, path)| whole(Key::path(path.clone(), Mode::Normal)))

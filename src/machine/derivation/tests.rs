@@ -148,7 +148,7 @@ fn early_rows() -> Vec<Row> {
     let keep = || policy(|p| p.on_failure = OnFailure::KeepGoing);
     let bad = || Input::Loaded(Loaded::Bad(Failure::BadDerivation(String::new())));
     let obstacle = || with_facts(|f| f.obstacle = Some(Failure::NotSupported(String::new())));
-    let asked = || with(|g| g.sought = Some(Outputs::All));
+    let asked = || with(|g| g.search.sought = Some(Outputs::All));
     let no_substitutes = || with_facts(|f| f.substitutes = Substitutes::Never);
     let leaf = || {
         with_facts(|f| {
@@ -167,7 +167,7 @@ fn early_rows() -> Vec<Row> {
         Row(Loading, fresh(), missing(), plain(), "DrvWanted: Need 1 Registered AwaitAll"),
         Row(
             Loading,
-            with(|g| g.tries = Tries::Second),
+            with(|g| g.search.tries = Tries::Second),
             missing(),
             plain(),
             "Done: Finish MissingDerivation",
@@ -473,6 +473,21 @@ fn late_wants_join_only_what_can_still_serve_them() {
         assert_eq!(goal.can_join(state, &more, Forced::No), !over, "{state:?}");
         assert_eq!(goal.can_join(state, &more, Forced::Yes), before_building, "{state:?}");
         assert!(!goal.can_join(state, &none, Forced::No), "{state:?}");
+    }
+}
+
+#[test]
+fn a_name_that_no_output_has_is_an_error_also_beside_all() {
+    let (named, all) = (Outputs::named(["man"]), Outputs::All);
+    for (first, then) in [(named.clone(), all.clone()), (all, named)] {
+        let mut goal = Derivation::new(path('d', "d.drv"), Mode::Normal, first, Forced::No);
+        goal.step(State::New, Input::Start, &plain()).unwrap();
+        let widen = Input::Widen { outputs: then, forced: Forced::No };
+        goal.step(State::Loading, widen, &plain()).unwrap();
+        let (state, orders) = goal.step(State::Loading, with_facts(|_| {}), &plain()).unwrap();
+        assert_eq!(state, State::Done);
+        let [Order::Finish(Outcome::Failed(why))] = &orders[..] else { panic!("{orders:?}") };
+        assert!(matches!(why, Failure::NoSuchOutputs { outputs, .. } if outputs == &["man"]));
     }
 }
 
