@@ -8,7 +8,8 @@ use crate::engine::failure_words;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0        all is there
-  1        an error of drover's own, no space left, or a source of paths failed
+  1        an error of drover's own, no space left, a source of paths failed, or it is
+           a kind of derivation that is not built yet
   2        wrong usage
   96+bits  derivations failed, bits or-ed over all failures:
              4  a derivation failed (100)
