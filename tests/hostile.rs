@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{World, fail_with, lines, shell, succeed, text, texts};
+use crate::support::{World, fail_with, fifo, lines, shell, succeed, text, texts};
 
 /// Derivations of `(name, script)`, in that order.
 fn instantiate(world: &World, scripts: &[(&str, &str)]) -> Vec<String> {
@@ -255,4 +255,30 @@ fn the_collector_of_nix_beside_us() {
     let output = build.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", texts(&output));
     world.nix_verifies();
+}
+
+#[test]
+fn recipes_that_never_end() {
+    let world = World::new();
+    fifo(&world.path("work/pipe.toml"));
+    symlink("/dev/zero", world.path("work/zero.toml")).unwrap();
+    std::fs::create_dir(world.path("work/folder.toml")).unwrap();
+    for recipe in ["pipe.toml", "zero.toml", "folder.toml"] {
+        let error = drover_with_input(&world, &["build", recipe], b"");
+        assert!(error.contains(recipe) && error.contains("not a regular file"), "{error}");
+    }
+}
+
+#[test]
+fn a_working_folder_that_is_gone() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("one", "", "echo > $out"));
+    let script = "cd \"$1\" && rmdir \"$1\" && exec \"$2\" build \"$3\"";
+    let gone = world.path("work/gone");
+    std::fs::create_dir(&gone).unwrap();
+    let mut command = world.command("/bin/sh");
+    command.args(["-c", script, "sh"]).arg(gone).args([env!("CARGO_BIN_EXE_drover"), &drv]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(texts(&output).contains("cannot make the link `result`"), "{}", texts(&output));
 }

@@ -178,7 +178,10 @@ fn dry_run_text(store: &Store, plan: &Missing) -> String {
 }
 
 fn make_links(store: &Store, report: &RunReport, link: &Path) -> Result<(), CliError> {
-    let link = std::path::absolute(link)?;
+    let link = std::path::absolute(link).map_err(|error| {
+        let shown = link.display();
+        CliError::Input(format!("cannot make the link `{shown}` in this working folder: {error}"))
+    })?;
     for (index, target) in report.targets.iter().enumerate() {
         if target.failure.is_some() {
             continue;

@@ -17,6 +17,10 @@ use crate::store::{Store, Text};
 
 use super::{CliError, derivation_read};
 use crate::base::error::with_causes;
+use crate::base::fs::read_regular;
+
+/// The longest recipe that is read.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// A table of a recipe whose derivation is in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +46,8 @@ pub fn instantiate_recipe(
     system: &str,
 ) -> Result<Vec<Instantiated>, CliError> {
     let shown = file.display().to_string();
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| CliError::Input(format!("cannot read recipe `{shown}`: {e}")))?;
+    let text = read_recipe(file)
+        .map_err(|why| CliError::Input(format!("cannot read recipe `{shown}`: {why}")))?;
     let recipe = Recipe::parse(&text, &shown).map_err(input)?;
     let (order, wanted) = recipe.select(tables).map_err(input)?;
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -65,6 +69,14 @@ pub fn instantiate_recipe(
             outputs: known_outputs(&instance.derivation),
         })
         .collect())
+}
+
+/// The text of a recipe, or why there is none. Links are followed; what they lead to is a file: a
+/// pipe or device could never end.
+fn read_recipe(file: &Path) -> Result<String, String> {
+    let real = std::fs::canonicalize(file).map_err(|e| e.to_string())?;
+    let bytes = read_regular(&real, MOST_BYTES).map_err(|e| e.io().to_string())?;
+    String::from_utf8(bytes).map_err(|e| e.to_string())
 }
 
 /// Splits `jobs.toml` or `jobs.toml#table`; `None` if the argument names no recipe.

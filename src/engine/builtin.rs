@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bstr::{BString, ByteSlice};
+use rustix::fs::{Mode, OFlags};
 
 use crate::format::Derivation;
 use crate::machine::Failure;
@@ -89,7 +90,12 @@ fn fetchurl(attributes: &BTreeMap<BString, BString>) -> Result<(), String> {
 }
 
 fn copy(source: &Path, target: &Path) -> io::Result<()> {
-    let mut from = File::open(source)?;
+    // A pipe or device could never end, and must not hold up its own opening.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut from = File::from(rustix::fs::open(source, flags, Mode::empty())?);
+    if !from.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut to = File::create_new(target)?;
     io::copy(&mut from, &mut to).map(drop)
 }
@@ -153,5 +159,17 @@ mod tests {
         assert_eq!(fs::read(&out).unwrap(), b"text");
         assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o111, 0o111);
         assert!(run("fetchurl", &env).unwrap_err().contains("exists"), "never overwrites");
+    }
+
+    #[test]
+    fn what_never_ends_is_not_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("pipe"), Mode::RUSR).unwrap();
+        for source in [dir.path().join("pipe"), dir.path().to_owned(), "/dev/zero".into()] {
+            let error = copy(&source, &out).unwrap_err().to_string();
+            assert!(error.contains("not a regular file"), "{}: {error}", source.display());
+            assert!(!out.exists());
+        }
     }
 }
