@@ -270,6 +270,22 @@ fn recipes_that_never_end() {
 }
 
 #[test]
+fn an_argument_with_a_zero_byte_is_the_fault_of_the_derivation() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("zero", "", "echo @ > $out"));
+    let changed: Vec<u8> =
+        std::fs::read(&drv).unwrap().iter().map(|&b| if b == b'@' { 0 } else { b }).collect();
+    // In place: the row in the database stays as it is.
+    std::fs::remove_file(&drv).unwrap();
+    std::fs::write(&drv, changed).unwrap();
+    let report = world.build([&drv]);
+    assert_eq!(report.code, 100, "{}", report.stderr);
+    assert_eq!(report.json[0]["failure"]["kind"], "bad-derivation");
+    assert!(report.stderr.contains("NUL byte"), "{}", report.stderr);
+    world.is_tidy();
+}
+
+#[test]
 fn a_working_folder_that_is_gone() {
     let world = World::new();
     let drv = world.instantiate_one(&shell("one", "", "echo > $out"));

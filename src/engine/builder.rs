@@ -166,7 +166,11 @@ fn cannot_start(error: SandboxError) -> Failure {
         SandboxError::Setup { step, cause } => {
             Failure::CannotStart { step, cause: cause.to_string() }
         }
-        other => failure("running the builder", &other),
+        // Something of the derivation has a NUL byte, which no program can be given.
+        bad @ SandboxError::BadPlan { .. } => Failure::BadDerivation(bad.to_string()),
+        lost @ (SandboxError::KeeperLost | SandboxError::Base(_)) => {
+            failure("running the builder", &lost)
+        }
     }
 }
 
