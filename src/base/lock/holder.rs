@@ -14,14 +14,20 @@ pub struct Holder {
     pub command: String,
 }
 
+/// How often the table of locks is read before nobody is said to hold one.
+const LOOKS: usize = 20;
+
 /// Who holds the exclusive or shared `flock` of the file at `path`, as `/proc/locks` tells:
 /// nobody, or nobody that this process can see (another pid namespace), is `None`.
 #[must_use]
 pub fn holder_of(path: &Path) -> Option<Holder> {
     let meta = std::fs::metadata(path).ok()?;
-    let table = std::fs::read_to_string("/proc/locks").ok()?;
     let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
-    let pid = find_holder(&table, &format!("{major:02x}:{minor:02x}:{}", meta.ino()))?;
+    let file = format!("{major:02x}:{minor:02x}:{}", meta.ino());
+    // The kernel writes the table piece by piece: where others lock and unlock meanwhile, a line
+    // may be skipped. It is hardly skipped every time.
+    let look = || find_holder(&std::fs::read_to_string("/proc/locks").ok()?, &file);
+    let pid = (0..LOOKS).find_map(|_| look())?;
     Some(Holder { pid, command: command_of(pid) })
 }
 
