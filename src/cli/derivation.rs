@@ -3,7 +3,6 @@
 //! JSON is that of `nix derivation` 2.34: base names of paths, format version 4.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 
 use crate::format::output_path::{Modulo, check_invariants, fill_output_paths};
 use crate::format::{StorePath, derivation_json};
@@ -80,8 +79,7 @@ fn show(store: &Store, paths: &BTreeSet<StorePath>) -> Result<(), CliError> {
 }
 
 fn add(store: &Store) -> Result<(), CliError> {
-    let mut text = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut text)?;
+    let text = super::input::read(crate::format::aterm::MOST_BYTES)?;
     let dir = &store.layout().store_dir;
     let wrong = |why: String| CliError::Input(format!("derivation JSON on standard input: {why}"));
     let mut drv = derivation_json::parse(&text, dir).map_err(|e| wrong(e.to_string()))?;

@@ -21,6 +21,7 @@ pub mod environment;
 pub mod exit_code;
 pub mod hash_file;
 pub mod hash_path;
+pub mod input;
 pub mod instantiate;
 pub mod log;
 pub mod man;

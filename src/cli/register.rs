@@ -6,7 +6,6 @@
 //! yet. Which of the two it is shows in the first record. All records count or none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -24,14 +23,16 @@ use super::store::open_store;
 use super::{CliError, derivation_read};
 use crate::base::error::with_causes;
 
+/// Registration text that is read: some millions of paths.
+const MOST_BYTES: u64 = 2 << 30;
+
 /// Reads standard input and registers.
 ///
 /// # Errors
 /// [`CliError`] with the line or the path that is wrong; nothing is registered then.
 pub fn run(config: &Config, args: &RegisterArgs) -> Result<(), CliError> {
     let store = open_store(config, Access::Create)?;
-    let mut text = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut text)?;
+    let text = super::input::read(MOST_BYTES)?;
     let mode = if args.hash_given { HashMode::Given } else { mode_of(&text) };
     let records = decode_registration(&text, &store.layout().store_dir, mode)
         .map_err(|e| CliError::Input(format!("standard input: {e}")))?;
