@@ -182,6 +182,7 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
         stop_if_cancelled(task)?;
         take_in(work)?
     };
+    left.paths.extend(taken.values().filter_map(|t| t.replaced.clone()));
     if task.mode == Mode::Check {
         left.paths.extend(taken.values().map(|t| t.at.clone()));
         left.paths.extend(scratch(work));
@@ -231,6 +232,7 @@ fn take_in(work: &Work<'_>) -> Result<BTreeMap<String, Taken>, Failure> {
         planned: &work.planned,
         inputs: &work.inputs,
         mode: task.mode,
+        cancel: task.cancel,
     };
     let taken = intake.take_all().map_err(|rejected| match rejected {
         Rejected::Failed(failure) => failure,

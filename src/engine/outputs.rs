@@ -12,6 +12,7 @@ use super::environment::Rewrites;
 use super::failures::{failure, is_no_space};
 use super::judge::Made;
 use super::shared::Shared;
+use crate::base::Cancel;
 use crate::base::error::with_causes;
 use crate::format::content_address::ContentAddress;
 use crate::format::derivation::Method;
@@ -103,15 +104,20 @@ pub(super) fn clear<'p>(
     let mut aside = Vec::new();
     for output in planned {
         let real = shared.real(&output.written);
-        if std::fs::symlink_metadata(&real).is_ok() {
-            match shared.set_aside(&real) {
-                Ok(path) => aside.push(path),
-                Err(Failure::NoSpace { .. }) => shared.remove(&real)?,
-                Err(why) => return Err(why),
-            }
-        }
+        aside.extend(out_of_the_way(shared, &real)?);
     }
     Ok(aside)
+}
+
+/// What is at `real`, if anything, under the name it was renamed to.
+fn out_of_the_way(shared: &Shared, real: &Path) -> Result<Option<PathBuf>, Failure> {
+    if std::fs::symlink_metadata(real).is_err() {
+        return Ok(None);
+    }
+    match shared.set_aside(real) {
+        Err(Failure::NoSpace { .. }) => shared.remove(real).map(|()| None),
+        other => other.map(Some),
+    }
 }
 
 /// An output that was taken in.
@@ -122,6 +128,8 @@ pub(super) struct Taken {
     pub tree: Tree,
     /// Where it lies: the final place, or a temporary one that is to be compared.
     pub at: PathBuf,
+    /// What the builder wrote there, if this is a second copy of it: to be removed.
+    pub replaced: Option<PathBuf>,
 }
 
 /// Why the outputs of a build were not taken in.
@@ -158,6 +166,7 @@ pub(super) struct Intake<'a> {
     pub planned: &'a [Planned],
     pub inputs: &'a BTreeSet<StorePath>,
     pub mode: Mode,
+    pub cancel: &'a Cancel,
 }
 
 impl Intake<'_> {
@@ -201,6 +210,7 @@ impl Intake<'_> {
             candidates: if discards { &none } else { candidates },
             fixed: output.fixed.map(|(method, hash)| (method, hash.algorithm())),
             rules: Rules { owner: None, ignored_acls: &self.shared.settings.ignored_acls },
+            cancel: self.cancel,
         };
         let rewrites = self.rewrites();
         let (ingested, at) = if !rewrites.is_empty() {
@@ -216,9 +226,9 @@ impl Intake<'_> {
         if let Some(got) = self.check_fixed(output, &ingested)? {
             return Err(Rejected::OtherHash(Box::new(self.misnamed(output, got, ingested, at)?)));
         }
-        let at = self.settle(output, &place, at)?;
+        let (at, replaced) = self.settle(output, &place, at)?;
         let tree = Tree { path: at.clone(), entries: ingested.entries };
-        Ok(Taken { info: self.info(output, ingested), tree, at })
+        Ok(Taken { info: self.info(output, ingested), tree, at, replaced })
     }
 
     /// Scratch paths to final ones.
@@ -227,21 +237,26 @@ impl Intake<'_> {
         moved.map(|output| (output.written.clone(), output.path.clone())).collect()
     }
 
-    /// Moves a second copy to where it belongs, unless it is only to be compared.
-    fn settle(&self, output: &Planned, written: &Path, at: PathBuf) -> Result<PathBuf, Failure> {
+    /// Moves a second copy to where it belongs, unless it is only to be compared; the second value
+    /// is what was there. Removing that could take long while a lock is held, so it is renamed.
+    fn settle(
+        &self,
+        output: &Planned,
+        written: &Path,
+        at: PathBuf,
+    ) -> Result<(PathBuf, Option<PathBuf>), Failure> {
         if at == written || output.registered.is_some() {
-            return Ok(at);
+            return Ok((at, None));
         }
         let place = self.shared.real(&output.path);
-        if std::fs::symlink_metadata(&place).is_ok() {
-            self.shared.remove(&place)?;
-        }
+        let replaced = out_of_the_way(self.shared, &place)?;
         move_into_place(&at, &place).map_err(|e| failure("moving an output into place", &e))?;
-        Ok(place)
+        Ok((place, replaced))
     }
 
     fn bad<T>(&self, output: &Planned, result: Result<T, IngestError>) -> Result<T, Failure> {
         result.map_err(|error| match (&error, error.path()) {
+            (IngestError::Cancelled, _) => Failure::Cancelled,
             (IngestError::Io { .. }, _) | (_, None) => failure("taking in an output", &error),
             _ if is_no_space(&error) => failure("taking in an output", &error),
             (_, Some(file)) => Failure::BadOutput {
