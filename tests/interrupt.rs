@@ -1,85 +1,16 @@
 //! Signals, killed helpers and stuck terminals: the run ends, and its processes and locks with it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside the functions marked as such")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::io::Read;
+use std::process::Stdio;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::support::running::{LONG, Run, all_dead, start, wait};
 use crate::support::{World, descendants, fail_with, fifo, shell, succeed};
-
-/// A hang is a failure that says where.
-const LONG: Duration = Duration::from_secs(30);
-
-/// A drover that runs, and its words.
-struct Run {
-    child: Child,
-    words: Receiver<String>,
-}
-
-fn start(world: &World, args: &[&str], drv: &str) -> Run {
-    let mut command = world.drover(["build", "--no-link", "-L", "-j8"]);
-    command.args(args).arg(drv).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (send, words) = channel();
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|l| drop(send.send(l))));
-    Run { child, words }
-}
-
-impl Run {
-    /// Waits until `count` lines have `word` in them.
-    fn hear(&self, word: &str, count: usize) {
-        let mut heard = 0;
-        while heard < count {
-            let line = self.words.recv_timeout(LONG).expect("drover does not say it");
-            heard += usize::from(line.contains(word));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-
-    /// Its exit code, the rest of its words, and how long that took.
-    fn end(mut self) -> (Option<i32>, String, Duration) {
-        let start = Instant::now();
-        let code = wait(&mut self.child);
-        let took = start.elapsed();
-        let rest: Vec<String> = self.words.iter().collect();
-        (code, rest.join("\n"), took)
-    }
-}
-
-fn pidfd(pid: u32) -> OwnedFd {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
-}
-
-fn must_end(process: impl AsFd, who: &str) {
-    let time = Timespec { tv_sec: LONG.as_secs() as i64, tv_nsec: 0 };
-    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&time)).unwrap();
-    assert_eq!(ended, 1, "{who} lives on");
-}
-
-fn wait(child: &mut Child) -> Option<i32> {
-    must_end(pidfd(child.id()), "drover");
-    let status = child.wait().unwrap();
-    assert_eq!(status.signal(), None, "drover ends by an exit code");
-    status.code()
-}
-
-fn all_dead(family: Vec<(u32, OwnedFd)>) {
-    for (pid, process) in family {
-        must_end(process, &format!("process {pid}"));
-    }
-}
 
 /// Builders that are hard to end, and one that waits for all of them.
 fn stubborn(world: &World) -> String {
