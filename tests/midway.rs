@@ -34,7 +34,6 @@ fn large(world: &World, name: &str, attributes: &str) -> String {
 fn interrupted(run: Run, signal: Signal, code: i32) -> Duration {
     run.signal(signal);
     let (found, words, took) = run.end();
-    println!("{signal}: ended after {took:?}");
     assert_eq!(found, Some(code), "{words}");
     assert!(words.contains(&format!("interrupted by {signal}: 0 done, 1 left")), "{words}");
     took

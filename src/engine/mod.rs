@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, unbounded};
 
 use crate::base::Urgency;
 use crate::base::mailbox::{Inbox, Outbox, mailbox};
@@ -57,6 +57,10 @@ pub use shared::Tell;
 /// How long the end of a run waits for what dead processes left to be taken back, and again for
 /// the step at which that is.
 const RECLAIM: Duration = Duration::from_millis(250);
+
+/// What is said when an interrupt leaves no time for more.
+const LEFT: &str = "not all that the interrupted builds had written is removed yet; the next build \
+                    does the rest";
 
 /// Files that a run has open beside those of its builds: the database, locks, roots, channels.
 const FILES_OF_A_RUN: u64 = 32;
@@ -117,6 +121,9 @@ pub fn run(
         wind_up(&shared, &all_ended, signals.time_left());
         let patience = if ended_by.signal.is_some() { Duration::ZERO } else { RECLAIM };
         reclaimer.into_iter().for_each(|reclaimer| reclaimer.finish(patience));
+    }
+    if ended_by.signal.is_some() && all_ended.try_recv() == Err(TryRecvError::Empty) {
+        shared.tell(report::Notice::Warning(LEFT.to_owned()));
     }
     let report = outcome::run_report(&shared, summary, ended_by.clone(), began.elapsed());
     if ended_by.urgency == Some(Urgency::AtOnce) {

@@ -5,6 +5,7 @@
 //! what it wrote is rewritten into place (semantics F17). Fixed outputs are copied (F18). Held
 //! locks are the caller's.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -128,8 +129,6 @@ pub(super) struct Taken {
     pub tree: Tree,
     /// Where it lies: the final place, or a temporary one that is to be compared.
     pub at: PathBuf,
-    /// What the builder wrote there, if this is a second copy of it: to be removed.
-    pub replaced: Option<PathBuf>,
 }
 
 /// Why the outputs of a build were not taken in.
@@ -167,6 +166,8 @@ pub(super) struct Intake<'a> {
     pub inputs: &'a BTreeSet<StorePath>,
     pub mode: Mode,
     pub cancel: &'a Cancel,
+    /// Where what is to be removed in the end is noted, also of an intake that fails.
+    pub litter: &'a RefCell<Vec<PathBuf>>,
 }
 
 impl Intake<'_> {
@@ -214,11 +215,11 @@ impl Intake<'_> {
         };
         let rewrites = self.rewrites();
         let (ingested, at) = if !rewrites.is_empty() {
-            let into = self.shared.temporary()?;
+            let into = self.second_place()?;
             let ingested = ingest_rewriting(&request, seen, &rewrites, &into);
             (self.bad(output, ingested)?, into)
         } else if output.fixed.is_some() {
-            let into = self.shared.temporary()?;
+            let into = self.second_place()?;
             (self.bad(output, ingest_copying(&request, seen, &into))?, into)
         } else {
             (self.bad(output, ingest(&request, seen))?, place.clone())
@@ -226,9 +227,16 @@ impl Intake<'_> {
         if let Some(got) = self.check_fixed(output, &ingested)? {
             return Err(Rejected::OtherHash(Box::new(self.misnamed(output, got, ingested, at)?)));
         }
-        let (at, replaced) = self.settle(output, &place, at)?;
+        let at = self.settle(output, &place, at)?;
         let tree = Tree { path: at.clone(), entries: ingested.entries };
-        Ok(Taken { info: self.info(output, ingested), tree, at, replaced })
+        Ok(Taken { info: self.info(output, ingested), tree, at })
+    }
+
+    /// Where a second copy is written: it may be given up half done.
+    fn second_place(&self) -> Result<PathBuf, Failure> {
+        let into = self.shared.temporary()?;
+        self.litter.borrow_mut().push(into.clone());
+        Ok(into)
     }
 
     /// Scratch paths to final ones.
@@ -237,21 +245,16 @@ impl Intake<'_> {
         moved.map(|output| (output.written.clone(), output.path.clone())).collect()
     }
 
-    /// Moves a second copy to where it belongs, unless it is only to be compared; the second value
-    /// is what was there. Removing that could take long while a lock is held, so it is renamed.
-    fn settle(
-        &self,
-        output: &Planned,
-        written: &Path,
-        at: PathBuf,
-    ) -> Result<(PathBuf, Option<PathBuf>), Failure> {
+    /// Moves a second copy to where it belongs, unless it is only to be compared. What is there
+    /// is renamed: removing it could take long, and a lock is held.
+    fn settle(&self, output: &Planned, written: &Path, at: PathBuf) -> Result<PathBuf, Failure> {
         if at == written || output.registered.is_some() {
-            return Ok((at, None));
+            return Ok(at);
         }
         let place = self.shared.real(&output.path);
-        let replaced = out_of_the_way(self.shared, &place)?;
+        self.litter.borrow_mut().extend(out_of_the_way(self.shared, &place)?);
         move_into_place(&at, &place).map_err(|e| failure("moving an output into place", &e))?;
-        Ok((place, replaced))
+        Ok(place)
     }
 
     fn bad<T>(&self, output: &Planned, result: Result<T, IngestError>) -> Result<T, Failure> {

@@ -38,8 +38,9 @@ impl Watch {
     /// # Errors
     /// The system's word if handlers or the thread cannot be made.
     pub(super) fn start(outbox: Outbox<Message>) -> io::Result<Self> {
-        at_once()?.store(false, Ordering::SeqCst);
+        // The signals first: one that came between both would reach nobody.
         let mut signals = Signals::new(WATCHED)?;
+        at_once()?.store(false, Ordering::SeqCst);
         let handle = signals.handle();
         let end = Arc::new(OnceLock::new());
         let set_end = Arc::clone(&end);

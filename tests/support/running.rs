@@ -1,6 +1,5 @@
 //! Programs that run while a test looks on: their words, signals to them, their end, and what they
 //! touch.
-#![expect(clippy::disallowed_methods, reason = "tests run programs")]
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
