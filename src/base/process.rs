@@ -45,6 +45,16 @@ pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
 
+/// Whether this process ignores `signal` by what it inherited or was set since.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: without a new action nothing is changed; all zeroes is a valid struct to fill in.
+    let (asked, old) = unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(signal, std::ptr::null(), &mut old), old)
+    };
+    asked == 0 && old.sa_sigaction == libc::SIG_IGN
+}
+
 /// Gives [`Waker`] a signal that interrupts system calls instead of restarting them. To be called
 /// once before the first wait that may have to be given up.
 pub fn install_wake_signal() -> Result<()> {

@@ -15,7 +15,9 @@ use crate::format::recipe_make::Surroundings;
 use crate::format::{Derivation, StoreDir, StorePath, aterm};
 use crate::store::{Store, Text};
 
+use super::interrupt::guarded;
 use super::{CliError, derivation_read};
+use crate::base::Cancel;
 use crate::base::error::with_causes;
 use crate::base::fs::read_regular;
 
@@ -51,7 +53,7 @@ pub fn instantiate_recipe(
     let recipe = Recipe::parse(&text, &shown).map_err(input)?;
     let (order, wanted) = recipe.select(tables).map_err(input)?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let sources = add_sources(store, &recipe, &order, folder)?;
+    let sources = guarded(|cancel| add_sources(store, &recipe, &order, folder, cancel))?;
     let dir = &store.layout().store_dir;
     let around = Surroundings { dir, system, sources: &sources };
     let mut finisher = Finisher::new(store);
@@ -121,11 +123,12 @@ fn add_sources(
     recipe: &Recipe,
     order: &[usize],
     folder: &Path,
+    cancel: &Cancel,
 ) -> Result<BTreeMap<String, StorePath>, CliError> {
     let mut added = BTreeMap::new();
     for source in order.iter().flat_map(|&table| &recipe.tables[table].sources) {
         if !added.contains_key(&source.path) {
-            let path = add_source(store, recipe, folder, source)?;
+            let path = add_source(store, recipe, folder, source, cancel)?;
             added.insert(source.path.clone(), path);
         }
     }
@@ -137,6 +140,7 @@ fn add_source(
     recipe: &Recipe,
     folder: &Path,
     source: &Source,
+    cancel: &Cancel,
 ) -> Result<StorePath, CliError> {
     let place = folder.join(&source.path);
     let wrong = |why: String| {
@@ -152,7 +156,7 @@ fn add_source(
     if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
         return Err(wrong("it is neither file nor folder nor symlink".to_owned()));
     }
-    store.add_source(&place, &source.name).map_err(|e| match e {
+    store.add_source(&place, &source.name, cancel).map_err(|e| match e {
         crate::store::StoreError::Io { .. } => wrong(with_causes(&e)),
         other => other.into(),
     })

@@ -29,7 +29,7 @@ mod reclaim;
 pub mod report;
 pub mod settings;
 mod shared;
-mod signals;
+pub mod signals;
 
 use std::sync::Arc;
 use std::thread;
@@ -50,6 +50,7 @@ use moments::Message;
 use report::RunReport;
 use settings::{Fallback, KeepGoing, Settings};
 use shared::Shared;
+use signals::{Heard, Listening, Watch};
 
 pub use crate::machine::vocab::{Forced, Key, Mode, Outputs, Request};
 pub use shared::Tell;
@@ -108,7 +109,7 @@ pub fn run(
     let reclaimer = reclaim::Reclaimer::start(&shared);
     let (probes, questions) = mailbox();
     let (alive, all_ended) = unbounded();
-    let signals = signals::Watch::start(outbox.clone()).map_err(EngineError::Threads)?;
+    let signals = start_watch(outbox.clone()).map_err(EngineError::Threads)?;
     let prober = start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
     let wiring = Wiring { probes, outbox, inbox, alive };
     let machine = Machine::new(policy(settings));
@@ -171,6 +172,16 @@ fn sync(path: &std::path::Path) -> std::io::Result<()> {
     let kind =
         |error: &IngestError| error.io().map_or(std::io::ErrorKind::Other, std::io::Error::kind);
     sync_tree(path).map(drop).map_err(|error| std::io::Error::new(kind(&error), error))
+}
+
+fn start_watch(outbox: Outbox<Message>) -> std::io::Result<Watch> {
+    Watch::start(move |heard| {
+        let message = match heard {
+            Heard::Signal(signal) => Message::Signal(signal),
+            Heard::TimeUp => Message::TimeUp,
+        };
+        if outbox.send(message).is_ok() { Listening::Yes } else { Listening::No }
+    })
 }
 
 fn start_prober(

@@ -14,6 +14,7 @@ use super::db::Registration;
 use super::error::StoreError;
 use super::ingest::sync_tree;
 use super::restore::{Modes, RestoreError, dump, restore};
+use crate::base::Cancel;
 use crate::format::hash::Hasher;
 use crate::format::output_path::{SelfReference, source_path};
 use crate::format::{Algorithm, ContentAddress, Hash, Method, Origin, StorePath, ValidPathInfo};
@@ -32,20 +33,34 @@ pub struct NarSum {
 /// # Errors
 /// [`StoreError::Io`] if a file cannot be read or has no place in a NAR.
 pub fn nar_sum(path: &Path, algorithm: Algorithm) -> Result<NarSum, StoreError> {
-    let mut sum = Summing { hasher: Hasher::new(algorithm), size: 0, inner: io::sink() };
+    summed(path, algorithm, None)
+}
+
+fn summed(
+    path: &Path,
+    algorithm: Algorithm,
+    cancel: Option<&Cancel>,
+) -> Result<NarSum, StoreError> {
+    let mut sum = Summing { hasher: Hasher::new(algorithm), size: 0, inner: io::sink(), cancel };
     dump(path, &mut sum).map_err(|e| failed("reading", path, io::Error::other(e)))?;
     Ok(sum.end())
 }
 
 impl Store {
     /// Copies the tree at `source` to the path of its contents and `name`; durable as the store
-    /// is. A tree that is there already costs reading it.
+    /// is. A tree that is there already costs reading it. Stops soon after `cancel` is triggered,
+    /// with an error; once the tree is copied it goes on to the end.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read, the name is wrong, or the store cannot be written.
-    pub fn add_source(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
+    pub fn add_source(
+        &self,
+        source: &Path,
+        name: &str,
+        cancel: &Cancel,
+    ) -> Result<StorePath, StoreError> {
         crate::format::store_path::check_name(name.as_bytes())?;
-        let sum = nar_sum(source, Algorithm::Sha256)?;
+        let sum = summed(source, Algorithm::Sha256, Some(cancel))?;
         let path = self.path_of_source(name, &sum.hash)?;
         self.add_temp_roots([&path])?;
         if self.view().valid([&path])?.contains(&path) {
@@ -55,7 +70,7 @@ impl Store {
         let temp = self.temp_dir()?;
         let copy = temp.path().join("copy");
         // The source may have changed meanwhile: what counts from here on is the copy.
-        let sum = copy_tree(source, &copy)?;
+        let sum = copy_tree(source, &copy, cancel)?;
         let path = self.path_of_source(name, &sum.hash)?;
         let ca = ContentAddress { method: Method::Recursive, hash: sum.hash };
         let info = ValidPathInfo {
@@ -93,13 +108,13 @@ pub fn flush(path: &Path) -> io::Result<()> {
 }
 
 /// Reads on one thread and writes on another; the pipe between them bounds the memory.
-fn copy_tree(source: &Path, copy: &Path) -> Result<NarSum, StoreError> {
+fn copy_tree(source: &Path, copy: &Path, cancel: &Cancel) -> Result<NarSum, StoreError> {
     let broken = |e| failed("copying", source, e);
     let (reader, writer) = io::pipe().map_err(broken)?;
     let (dumped, restored) = std::thread::scope(|scope| {
         let dumping = scope.spawn(move || {
             let hasher = Hasher::new(Algorithm::Sha256);
-            let mut sum = Summing { hasher, size: 0, inner: writer };
+            let mut sum = Summing { hasher, size: 0, inner: writer, cancel: Some(cancel) };
             dump(source, &mut sum).map(|()| sum.end())
         });
         let restored = restore(reader, copy, Modes::Store);
@@ -141,20 +156,24 @@ fn count(root: &Path) -> io::Result<u64> {
     Ok(entries)
 }
 
-struct Summing<W> {
+struct Summing<'c, W> {
     hasher: Hasher,
     size: u64,
     inner: W,
+    cancel: Option<&'c Cancel>,
 }
 
-impl<W> Summing<W> {
+impl<W> Summing<'_, W> {
     fn end(self) -> NarSum {
         NarSum { hash: self.hasher.finish(), size: self.size }
     }
 }
 
-impl<W: Write> Write for Summing<W> {
+impl<W: Write> Write for Summing<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_some_and(Cancel::is_triggered) {
+            return Err(io::Error::other("interrupted"));
+        }
         let len = self.inner.write(data)?;
         self.hasher.update(&data[..len]);
         self.size += len as u64;

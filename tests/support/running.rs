@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,12 @@ pub struct Run {
 /// Starts `drover build` of `drv` with eight slots and live logs.
 pub fn start(world: &World, args: &[&str], drv: &str) -> Run {
     let mut command = world.drover(["build", "--no-link", "-L", "-j8"]);
-    command.args(args).arg(drv).stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(command.args(args).arg(drv))
+}
+
+/// Starts a program whose words are its standard error.
+pub fn spawn(command: &mut Command) -> Run {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let (send, words) = channel();
