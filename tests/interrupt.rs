@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside the functions marked as such")]
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::running::{LONG, Run, all_dead, start, wait};
+use crate::support::running::{LONG, Run, all_dead, spawn, start, wait};
 use crate::support::{World, descendants, fail_with, fifo, shell, succeed};
 
 /// Builders that are hard to end, and one that waits for all of them.
@@ -68,6 +69,61 @@ fn a_second_signal_ends_it_at_once() {
     let simple = world.instantiate_one(&shell("simple", "", "echo > $out"));
     succeed(&mut world.drover(["build", "--no-link", &simple]));
     assert_eq!(world.leftovers(), Vec::<String>::new(), "the next run takes it back");
+}
+
+#[test]
+fn the_interrupt_of_a_terminal_reaches_no_builder() {
+    let world = World::new();
+    let script = "trap \"echo hit\" INT; echo ready; while :; do sleep 1000; done";
+    let drv = world.instantiate_one(&shell("aside", "", script));
+    let mut command = world.drover(["build", "--no-link", "-L", &drv]);
+    // As a shell with job control does.
+    let run = spawn(command.process_group(0));
+    run.hear("> ready", 1);
+    let family = descendants(run.child.id());
+    let group = Pid::from_raw(-i32::try_from(run.child.id()).unwrap());
+    kill(group, Signal::SIGINT).unwrap();
+    let (code, words, _) = run.end();
+    assert_eq!(code, Some(130), "{words}");
+    assert!(!words.contains("> hit"), "{words}");
+    all_dead(family);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn who_ignores_a_hangup_from_the_start_goes_on() {
+    let world = World::new();
+    let go = fifo(&world.path("go"));
+    let script = format!("echo ready; read x < {}; echo > $out", go.display());
+    let drv = world.instantiate_one(&shell("kept", "", &script));
+    let line = "trap \"\" HUP; exec \"$0\" build --no-link -L \"$1\"";
+    let run = spawn(&mut world.nix("sh", ["-c", line, env!("CARGO_BIN_EXE_drover"), &drv]));
+    run.hear("> ready", 1);
+    run.signal(Signal::SIGHUP);
+    std::fs::write(&go, "go\n").unwrap();
+    let (code, words, _) = run.end();
+    assert_eq!(code, Some(0), "{words}");
+}
+
+#[test]
+fn a_builder_is_not_silent_while_we_are_stopped() {
+    let world = World::new();
+    let (go, passed) = (fifo(&world.path("go")), fifo(&world.path("passed")));
+    // More than the pipe of the log holds; the limit passes while nobody reads it.
+    let script = format!(
+        "echo ready; read x < {}; (sleep 1.2; echo > {}) & seq 1 50000; echo > $out",
+        go.display(),
+        passed.display()
+    );
+    let drv = world.instantiate_one(&shell("stopped", "", &script));
+    let run = start(&world, &["--max-silent-time", "1"], &drv);
+    run.hear("> ready", 1);
+    run.signal(Signal::SIGSTOP);
+    std::fs::write(&go, "go\n").unwrap();
+    assert_eq!(std::fs::read_to_string(&passed).unwrap(), "\n");
+    run.signal(Signal::SIGCONT);
+    let (code, words, _) = run.end();
+    assert_eq!(code, Some(0), "{words}");
 }
 
 #[test]
