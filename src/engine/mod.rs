@@ -126,6 +126,7 @@ pub fn run(
     if ended_by.signal.is_some() && all_ended.try_recv() == Err(TryRecvError::Empty) {
         shared.tell(report::Notice::Warning(LEFT.to_owned()));
     }
+    shared.build_dirs.close();
     let report = outcome::run_report(&shared, summary, ended_by.clone(), began.elapsed());
     if ended_by.urgency == Some(Urgency::AtOnce) {
         // What is still running ends with the process; waiting for it is not what was asked for.
