@@ -1,9 +1,9 @@
 //! SIGINT, SIGTERM and SIGHUP become words to whoever watches; nothing is done in a handler.
 //!
 //! The first one asks the run, or whatever is under a [`Guard`], to end and starts its last second,
-//! whose end is heard too. Once the run is over, or is only tidying up, a signal ends the process at
-//! once with 128 + its number: the handlers stay, and without this nobody would hear a signal while
-//! the last words of a run wait for a terminal that is stuck.
+//! whose end is heard too. Once the run is over, or is only tidying up, a signal ends the process
+//! at once with 128 + its number: the handlers stay, and without this nobody would hear a signal
+//! while the last words of a run wait for a terminal that is stuck.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
