@@ -487,10 +487,7 @@ fn a_reader_that_leaves_is_no_error() {
 
 /// drover as somebody who may write nothing of `world`: another user where we are root.
 fn powerless(world: &World, arguments: &[&str]) -> Command {
-    let program = world.path("drover");
-    if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_drover"), &program).unwrap();
-    }
+    let program = world.own_program();
     let root = nix::unistd::Uid::effective().is_root();
     let mut command = if root { world.command("setpriv") } else { world.command(&program) };
     if root {
