@@ -33,7 +33,7 @@ pub use db::{Db, Direction, Registration};
 pub use durable::Tree;
 pub use error::StoreError;
 pub use layout::Layout;
-pub use open::{Access, Durability, Journal, OpenOptions, Symlinks};
+pub use open::{Access, Durability, Journal, Listener, OpenOptions, Symlinks};
 pub use pending::{Pending, View};
 pub use roots::TempRoots;
 pub use texts::Text;

@@ -44,13 +44,41 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if it cannot be read, the name is wrong, or the store cannot be written.
     pub fn add_source(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
-        crate::format::store_path::check_name(name.as_bytes())?;
-        let sum = nar_sum(source, Algorithm::Sha256)?;
-        let path = self.path_of_source(name, &sum.hash)?;
-        self.add_temp_roots([&path])?;
-        if self.view().valid([&path])?.contains(&path) {
-            return Ok(path);
+        let added = self.add_sources(&[(source, name)]).map_err(|(_, error)| error)?;
+        added.into_iter().next().ok_or_else(|| StoreError::NotValid(name.to_owned()))
+    }
+
+    /// As [`Store::add_source`] for several at once: what is there already is asked together. Paths
+    /// are in the order of `sources`.
+    ///
+    /// # Errors
+    /// As there, with the place of the source that is wrong; some may have been added before it.
+    pub fn add_sources(
+        &self,
+        sources: &[(&Path, &str)],
+    ) -> Result<Vec<StorePath>, (usize, StoreError)> {
+        let mut paths = Vec::with_capacity(sources.len());
+        for (place, (source, name)) in sources.iter().enumerate() {
+            paths.push(self.measured(source, name).map_err(|error| (place, error))?);
         }
+        let of_none = |error| (0, error);
+        self.add_temp_roots(&paths).map_err(of_none)?;
+        let valid = self.view().valid(&paths).map_err(of_none)?;
+        for (place, (source, name)) in sources.iter().enumerate() {
+            if !valid.contains(&paths[place]) {
+                paths[place] = self.copy_source(source, name).map_err(|error| (place, error))?;
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Where a source would go.
+    fn measured(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
+        crate::format::store_path::check_name(name.as_bytes())?;
+        self.path_of_source(name, &nar_sum(source, Algorithm::Sha256)?.hash)
+    }
+
+    fn copy_source(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
         let syncer = self.syncer(flush)?;
         let temp = self.temp_dir()?;
         let copy = temp.path().join("copy");
