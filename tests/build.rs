@@ -606,8 +606,41 @@ fn builtins_that_cannot_be_built_are_told() {
         assert_eq!(report.json[0]["failure"]["kind"], kind, "{}", report.stderr);
         let message = report.json[0]["failure"]["message"].as_str().unwrap();
         assert!(message.contains(&format!("builtin:{builder}")), "{message}");
-        assert_ne!(report.code, 0);
+        assert_eq!(report.code, 100);
     }
+    world.is_tidy();
+}
+
+#[test]
+fn what_is_not_supported_fails_like_any_derivation() {
+    let world = World::new();
+    let later = "derivation { name = \"later\"; system = \"builtin\"; \
+                 builder = \"builtin:buildenv\"; }";
+    let floating = shell(
+        "floating",
+        "__contentAddressed = true; outputHashMode = \"recursive\"; outputHashAlgo = \"sha256\";",
+        "echo > $out",
+    );
+    world.configure("experimental-features = nix-command ca-derivations");
+    let drvs = world.instantiate(&format!(
+        "let later = {later}; in [ ({}) ({}) ({floating}) ]",
+        shell("above", "inherit later;", "echo > $out"),
+        shell("beside", "", "echo > $out"),
+    ));
+    let report = world.build(["-k", "-j1", &drvs[0], &drvs[1]]);
+    assert_eq!(report.code, 100, "{}", report.stderr);
+    let word = |n: usize, key: &str| report.json[n][key].as_str().unwrap();
+    assert_eq!(word(0, "status"), "dependency-failed");
+    assert_eq!(word(1, "status"), "built", "the rest goes on");
+    assert!(word(2, "drvPath").ends_with("-later.drv"), "the root failure: {}", report.json);
+    assert_eq!(report.json[2]["failure"]["kind"], "not-supported");
+    assert_eq!(report.json[2]["failure"]["blocked"], 1);
+    let report = world.build([&drvs[2], &drvs[1]]);
+    assert_eq!((report.code, &report.json[0]["failure"]["kind"]), (100, &"not-supported".into()));
+    let late = shell("late", "", "sleep 60; echo > $out");
+    let late = world.instantiate_one(&late);
+    let report = world.build(["-k", "--timeout", "1", &late, &drvs[2]]);
+    assert_eq!(report.code, 101, "bits are or-ed: {}", report.stderr);
     world.is_tidy();
 }
 
@@ -628,7 +661,7 @@ fn kinds_of_tomorrow_are_refused_by_name() {
         let report = world.build([drv]);
         assert_eq!(
             (report.code, &report.json[0]["status"] == "built"),
-            (1, false),
+            (100, false),
             "{}",
             report.stderr
         );
@@ -661,7 +694,7 @@ fn kinds_of_tomorrow_are_refused_by_name() {
         last = text(&succeed(add.stdin(fs::File::open(file).unwrap())));
     }
     let report = world.build([&last]);
-    assert_eq!(report.code, 1, "{}", report.stderr);
+    assert_eq!(report.code, 100, "{}", report.stderr);
     let message = report.json[0]["failure"]["message"].as_str().unwrap();
     assert!(message.contains("not supported yet") && message.contains("dynamic"), "{message}");
     world.is_tidy();

@@ -62,21 +62,34 @@ fn derivations_that_are_no_files() {
     let world = World::new();
     let drv = instantiate(&world, &[("odd", "echo > $out")]).remove(0);
     std::fs::remove_file(&drv).unwrap();
-    let expect = |why: &str| {
-        let error = fail_with(1, &mut world.drover(["build", "--no-link", &drv]));
-        assert!(error.contains(&drv) && error.contains(why), "{error}");
+    let expect = |code: i32, kind: &str, why: &str| {
+        let report = world.build([&drv]);
+        let failure = &report.json[0]["failure"];
+        assert_eq!((report.code, &failure["kind"]), (code, &kind.into()), "{}", report.stderr);
+        let message = failure["message"].as_str().unwrap();
+        assert!(message.contains(&drv) && message.contains(why), "{message}");
+        assert!(report.stderr.contains(why), "{}", report.stderr);
         let error = fail_with(1, &mut world.drover(["derivation", "show", &drv]));
         assert!(error.contains(&drv) && error.contains(why), "{error}");
     };
-    expect("No such file");
+    // The store has lost it: no fault of the derivation.
+    expect(1, "engine", "No such file");
+    let bad = |why: &str| expect(100, "bad-derivation", why);
     symlink("/dev/zero", &drv).unwrap();
-    expect("it is a symlink");
+    bad("it is a symlink, not a regular file");
     std::fs::remove_file(&drv).unwrap();
     succeed(world.command("mkfifo").arg(&drv));
-    expect("it is not a regular file");
+    bad("it is a named pipe, not a regular file");
+    std::fs::remove_file(&drv).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(&drv).unwrap();
+    bad("it is a socket, not a regular file");
+    drop(socket);
+    std::fs::remove_file(&drv).unwrap();
+    std::fs::File::create(&drv).unwrap().set_len(1 << 40).unwrap();
+    bad("it has more than ");
     std::fs::remove_file(&drv).unwrap();
     std::fs::create_dir(&drv).unwrap();
-    expect("it is not a regular file");
+    bad("it is a folder, not a regular file");
 }
 
 #[test]
@@ -128,9 +141,9 @@ const BUILDERS: &[(&str, &str, Option<&str>)] = &[
         "mkdir $out; cd $out; mkdir -p $(yes d | head -70 | tr '\\n' /)",
         Some("nested deeper than 64 levels"),
     ),
-    ("pipe", "mkfifo $out", Some("unsupported type")),
-    ("pipe-inside", "mkdir $out; mkfifo $out/p", Some("unsupported type")),
-    ("open", "mkdir $out; chmod 777 $out", Some("suspicious ownership or permission")),
+    ("pipe", "mkfifo $out", Some("unsupported type: it is a named pipe")),
+    ("pipe-inside", "mkdir $out; mkfifo $out/p", Some("unsupported type: it is a named pipe")),
+    ("open", "mkdir $out; chmod 777 $out", Some("mode 0777; rejecting output 'out'")),
     ("nothing", "exit 0", Some("failed to produce output")),
     ("killer", "echo > $out; kill -9 $PPID; sleep 60", Some("the keeper of the build process")),
 ];
