@@ -79,19 +79,36 @@ fn read_recipe(file: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|e| e.to_string())
 }
 
+/// A recipe as an argument names it: the file, and the table if one is named.
+pub type Named<'a> = (PathBuf, Option<&'a str>);
+
 /// Splits `jobs.toml` or `jobs.toml#table`; `None` if the argument names no recipe.
-#[must_use]
-pub fn split_argument(argument: &OsStr) -> Option<(PathBuf, Option<&str>)> {
+///
+/// # Errors
+/// [`CliError::Usage`] if no table follows the `#`.
+pub fn split_argument(argument: &OsStr) -> Result<Option<Named<'_>>, CliError> {
     const END: &[u8] = b".toml";
     let bytes = argument.as_bytes();
     if bytes.ends_with(END) {
-        return Some((argument.into(), None));
+        return Ok(Some((argument.into(), None)));
     }
-    let hash = memchr::memrchr(b'#', bytes)?;
-    let table = std::str::from_utf8(&bytes[hash + 1..]).ok()?;
-    let file = &bytes[..hash];
-    let named = file.ends_with(END) && !table.is_empty();
-    named.then(|| (OsStr::from_bytes(file).into(), Some(table)))
+    let Some(hash) = memchr::memrchr(b'#', bytes) else { return Ok(None) };
+    let (file, table) = (&bytes[..hash], std::str::from_utf8(&bytes[hash + 1..]));
+    if !file.ends_with(END) {
+        return Ok(None);
+    }
+    let usage = |why: &str| {
+        let (all, file) = (argument.to_string_lossy(), String::from_utf8_lossy(file));
+        CliError::Usage(format!(
+            "cannot use `{all}`: {why} follows the `#`: give `{file}#TABLE`, or `{file}` for all \
+             that no other table needs"
+        ))
+    };
+    match table {
+        Ok("") => Err(usage("no name of a table")),
+        Ok(table) => Ok(Some((OsStr::from_bytes(file).into(), Some(table)))),
+        Err(_) => Err(usage("no UTF-8 text")),
+    }
 }
 
 /// The text that a derivation has in the store.
@@ -226,12 +243,17 @@ mod tests {
     #[test]
     fn arguments_are_told_apart() {
         let of = |text: &'static str| {
-            split_argument(OsStr::new(text)).map(|(p, t)| (p.to_str().map(str::to_owned), t))
+            let named = split_argument(OsStr::new(text)).unwrap();
+            named.map(|(p, t)| (p.to_str().map(str::to_owned), t))
         };
         assert_eq!(of("a/b.toml"), Some((Some("a/b.toml".into()), None)));
         assert_eq!(of("b.toml#x"), Some((Some("b.toml".into()), Some("x"))));
-        for other in ["/nix/store/x.drv", "b.toml#", "b.tom#x", "x#y", ""] {
+        for other in ["/nix/store/x.drv", "b.tom#x", "b.tom#", "x#y", ""] {
             assert_eq!(of(other), None, "{other}");
+        }
+        for bad in [&b"b.toml#"[..], b"b.toml#\xff"] {
+            let error = split_argument(OsStr::from_bytes(bad)).unwrap_err();
+            assert!(matches!(&error, CliError::Usage(why) if why.contains("b.toml#TABLE")));
         }
     }
 }
