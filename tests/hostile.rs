@@ -311,3 +311,54 @@ fn a_working_folder_that_is_gone() {
     assert_eq!(output.status.code(), Some(1));
     assert!(texts(&output).contains("cannot make the link `result`"), "{}", texts(&output));
 }
+
+#[test]
+fn derivations_with_wrong_output_paths_get_in_nowhere() {
+    let world = World::new();
+    let input = shell("input", "", "echo > $out");
+    let drv = world.instantiate_one(&shell("x", &format!("input = {input};"), "cat $input > $out"));
+    let out = text(&succeed(&mut world.nix("nix-store", ["--query", "--outputs", &drv])));
+    let hash = &Path::new(&out).file_name().unwrap().to_str().unwrap()[..32];
+    let references = succeed(&mut world.nix("nix-store", ["--query", "--references", &drv]));
+    let changed = std::fs::read_to_string(&drv).unwrap().replace(hash, &"0".repeat(32));
+    let wrong = world.store().join(format!("{}-x.drv", "1".repeat(32)));
+    std::fs::write(&wrong, &changed).unwrap();
+    let wrong = wrong.to_str().unwrap();
+    let want = "incorrect output".to_owned();
+    let references = lines(&references);
+    let record = format!("{wrong}\n\n{}\n{}\n", references.len(), references.join("\n"));
+    let input = world.path("work/record");
+    std::fs::write(&input, record).unwrap();
+    let stdin = || std::fs::File::open(&input).unwrap();
+    let nix = fail_with(1, world.nix("nix-store", ["--register-validity"]).stdin(stdin()));
+    let ours = fail_with(1, world.drover(["register"]).stdin(stdin()));
+    for (who, said) in [("nix", nix), ("drover", ours)] {
+        assert!(
+            said.contains(wrong) && said.contains(&want) && said.contains(&out[..8]),
+            "{who}: {said}"
+        );
+    }
+    std::fs::write(world.path("work/x.drv"), &changed).unwrap();
+    let ours = fail_with(1, &mut world.drover(["add", "x.drv"]));
+    world.is_tidy();
+    let nix = fail_with(1, &mut world.nix("nix-store", ["--add", "x.drv"]));
+    for (who, said) in [("nix", nix), ("drover", ours)] {
+        assert!(said.contains("x.drv") && said.contains(&want), "{who}: {said}");
+    }
+    let error = fail_with(1, &mut world.drover(["build", "--no-link", wrong]));
+    assert!(error.contains(&format!("cannot build missing derivation '{wrong}'")), "{error}");
+    // A sound one is taken, by both to the same path with the same outputs.
+    std::fs::copy(&drv, world.path("work/x.drv")).unwrap();
+    let ours = text(&succeed(&mut world.drover(["add", "x.drv"])));
+    let outputs = |path: &str| {
+        let sql = format!(
+            "select d.path from DerivationOutputs d join ValidPaths v on v.id = d.drv \
+             where v.path = '{path}'"
+        );
+        text(&succeed(world.command("sqlite3").arg(world.path("var/db/db.sqlite")).arg(sql)))
+    };
+    assert_eq!(outputs(&ours), out);
+    world.nix_deletes(["--delete", &ours]);
+    assert_eq!(text(&succeed(&mut world.nix("nix-store", ["--add", "x.drv"]))), ours);
+    assert_eq!(outputs(&ours), out);
+}

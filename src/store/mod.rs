@@ -7,6 +7,7 @@ pub mod add;
 pub mod canonicalise;
 pub mod db;
 pub mod dead_roots;
+pub mod derivations;
 pub mod durable;
 pub mod error;
 pub mod gc_roots;

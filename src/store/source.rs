@@ -4,7 +4,7 @@
 //! The source is read, never changed, and may change while it is read: the copy is hashed as it
 //! is written, and what is registered is what was copied. It does not know recipes or commands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::error::StoreError;
 use super::ingest::sync_tree;
 use super::restore::{Modes, RestoreError, dump, restore};
 use crate::format::hash::Hasher;
-use crate::format::output_path::{SelfReference, source_path};
+use crate::format::output_path::{Modulo, SelfReference, source_path};
 use crate::format::{Algorithm, ContentAddress, Hash, Method, Origin, StorePath, ValidPathInfo};
 
 /// The hash and length of a NAR.
@@ -98,7 +98,14 @@ impl Store {
             ca: Some(ca.to_string()),
         };
         let entries = count(&copy).map_err(|e| failed("looking at", &copy, e))?;
-        let registration = Registration::from(info);
+        let outputs = match path.is_derivation() {
+            true => {
+                let mut memo = Modulo::new(self.layout().store_dir.clone());
+                self.stated_outputs(&path, &copy, &mut memo)?
+            }
+            false => BTreeMap::new(),
+        };
+        let registration = Registration { info, outputs };
         self.add_tree(LaidOut { temp: &temp, at: &copy, entries, registration }, &syncer)?;
         Ok(path)
     }
