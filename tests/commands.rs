@@ -517,3 +517,23 @@ fn a_store_that_cannot_be_written_can_be_asked() {
     }
     succeed(world.command("chmod").args(["-R", "u+w"]).arg(world.path("")));
 }
+
+#[test]
+fn a_full_standard_output_is_named() {
+    let world = World::new();
+    let (drv, _) = graph(&world);
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [
+        &["query", "--requisites", &drv][..],
+        &["path-info", "--json", &drv],
+        &["nar", "dump", &drv],
+        &["build", "--no-link", &drv],
+        &["build", "--no-link", "--json", &drv],
+        &["dump-db"],
+        &["config", "show"],
+    ] {
+        let error = fail_with(1, world.drover(arguments).stdout(full()));
+        let want = "cannot write to standard output: No space left on device";
+        assert!(error.contains(want), "{arguments:?}: {error}");
+    }
+}
