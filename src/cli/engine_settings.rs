@@ -1,4 +1,7 @@
 //! The engine's settings from the configuration: the one place where both vocabularies meet.
+//!
+//! Configuration speaks in Nix's keys and switches, the engine in durations and two-variant enums.
+//! A translation alone: defaults, aliases and checks were dealt with before, so nothing fails here.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;

@@ -1,4 +1,8 @@
 //! The exit code of a run: 0, 1, 96 + bits, or 128 + the signal that stopped it.
+//!
+//! Scripts depend on these numbers: `--help`, the manual page and README repeat the table here, and
+//! they agree with the bits of Nix's `build` commands. A failure of a derivation outweighs an error
+//! of our own, and an interruption both, since then nothing is known of what was left.
 
 use crate::engine::report::{RunReport, Status};
 

@@ -1,4 +1,9 @@
 //! Runs a derivation's builder: what it gets, how it is started, how it ended.
+//!
+//! Between [`super::build`], which owns the locks and folders, and the sandbox, which knows no
+//! derivations: here a derivation becomes a [`SpawnPlan`], and an exit becomes a [`Failure`] or
+//! nothing. A builder that succeeded but left processes which cannot be ended has failed: they
+//! could change its outputs after they were hashed.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;

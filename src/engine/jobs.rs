@@ -1,4 +1,9 @@
 //! Starts jobs: each on a thread of its own, whose only word back goes through its [`Moments`].
+//!
+//! The dispatcher hands a job a copy of what it needs and forgets it. Whatever happens to the
+//! thread (a panic, or none to be had) becomes a moment of its goal: nobody waits for a thread that
+//! is gone. The end of a thread is told only after it has let go of everything that belongs to the
+//! run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

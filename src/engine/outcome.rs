@@ -1,4 +1,8 @@
 //! From the machine's summary and the books of a run to what is reported.
+//!
+//! The machine knows how goals ended and who blocked whom, the books know times, logs and outputs;
+//! here they are joined. Values only: words and exit codes are made from the report elsewhere. Each
+//! root failure appears once, however many goals it blocked.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,9 @@
 //! The derivation as a value: outputs, inputs, platform, builder, arguments, environment.
+//!
+//! It does not know how it is written: ATerm and JSON are neighbours that read and print it.
+//! Strings that a builder sees are bytes, as in Nix. Collections are ordered as the printed forms
+//! are, so equal derivations print alike. Kinds that cannot be built yet are values all the same,
+//! so that they can be shown and copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,8 @@
 //! Why a goal did not succeed: plain data, one variant a reason, turned into words only by
-//! `cli::console`.
+//! `engine::failure_words`.
+//!
+//! It has no text for people but what the system or a tool said. So a failure can be compared,
+//! counted and classed for the exit code, and the wording can change without a rule changing.
 
 use crate::format::{Hash, StorePath};
 

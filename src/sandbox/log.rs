@@ -1,5 +1,8 @@
-//! Lines out of a stream of bytes. Both helpers use bounded memory whatever the builder writes: a
-//! line of a gigabyte is cut, never held. Bytes are kept as they are; colours are not touched.
+//! Lines out of a stream of bytes. Bytes are kept as they are: what a terminal may be shown is the
+//! console's business.
+//!
+//! Both helpers use bounded memory whatever the builder writes: a line of a gigabyte is cut, never
+//! held.
 
 use std::collections::VecDeque;
 

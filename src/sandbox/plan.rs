@@ -1,5 +1,8 @@
 //! What is to be run: every decision made, nothing left to look up. Plain data; knows neither
 //! derivations nor the machine it will run on.
+//!
+//! Whoever makes a plan may allocate, fail and read files; whoever carries it out in a fresh child
+//! may not. So all that could go wrong with a plan must go wrong before it is one.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -1,4 +1,8 @@
 //! What can go wrong with a store: what we were doing, which path, the cause, what to do.
+//!
+//! Knows no goals: the engine decides what an error means for one, and asks only two things of it,
+//! whether a disk is full and whether the fault lies in one registration alone. The second keeps
+//! one bad build from ending a run; a variant that is not sorted there ends it.
 
 use std::io;
 use std::path::{Path, PathBuf};
