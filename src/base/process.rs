@@ -28,7 +28,7 @@ pub fn original_open_files() -> Option<(u64, u64)> {
     ORIGINAL_OPEN_FILES.get().copied()
 }
 
-/// Raises the soft limit of open files to the hard one (semantics H12); builders get the original
+/// Raises the soft limit of open files to the hard one; builders get the original
 /// back. To be called by `main` before the first thread.
 pub fn raise_nofile_limit() {
     let now = getrlimit(Resource::Nofile);

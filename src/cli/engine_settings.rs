@@ -70,7 +70,7 @@ fn places(config: &Config) -> Places {
     }
 }
 
-/// The caller's environment, then setting `impure-env` (semantics C7).
+/// The caller's environment, then setting `impure-env`.
 fn impure_env(config: &Config) -> BTreeMap<BString, BString> {
     let bytes = |text: &std::ffi::OsStr| BString::from(text.as_encoded_bytes());
     let mut all: BTreeMap<BString, BString> =

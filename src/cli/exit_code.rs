@@ -22,7 +22,7 @@ Exit codes:
              8  a second build made something else (104)
   130/143  interrupted by SIGINT / SIGTERM";
 
-/// The code as README and `--help` explain it (semantics A41).
+/// The code as README and `--help` explain it.
 #[must_use]
 pub fn exit_code(report: &RunReport) -> u8 {
     if let Some(signal) = report.interrupted {

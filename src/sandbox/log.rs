@@ -18,7 +18,7 @@ impl LogSink for Vec<u8> {
     }
 }
 
-/// Splits a stream into lines (semantics G5): `\n` ends a line; `\r` goes back to its start, so
+/// Splits a stream into lines: `\n` ends a line; `\r` goes back to its start, so
 /// what follows replaces what was there; `\r\n` is one end of line.
 #[derive(Debug, Default)]
 pub struct Lines {

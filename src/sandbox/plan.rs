@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bstr::BString;
 
-/// One process, fully decided (semantics C13-C23). stdin is `/dev/null`, stdout and stderr are the
+/// One process, fully decided. stdin is `/dev/null`, stdout and stderr are the
 /// log, every other descriptor is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpawnPlan {
@@ -60,7 +60,7 @@ impl PartialEq for Locks {
 
 impl Eq for Locks {}
 
-/// The personality of the process (semantics C20). Addresses are never randomised.
+/// The personality of the process. Addresses are never randomised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Personality {
     /// That of this machine.
@@ -98,7 +98,7 @@ impl SpawnPlan {
     }
 }
 
-/// When a process is ended for us (semantics H1, H2, H6). `None` is no limit.
+/// When a process is ended for us. `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Wall clock from the start.
