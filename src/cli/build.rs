@@ -1,4 +1,8 @@
 //! `drover build`: targets to requests, a run, and what comes of it: paths, links, a report.
+//!
+//! It decides nothing about building: the engine gets requests and settings and gives a report
+//! back. Paths go to standard output and everything else to the console. Failures of builds are no
+//! errors here: they are in the report, and only the exit code and the summary tell of them.
 
 use std::path::Path;
 use std::process::ExitCode;

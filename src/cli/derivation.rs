@@ -1,6 +1,7 @@
 //! `drover derivation show | add | instantiate`.
 //!
-//! JSON is that of `nix derivation` 2.34: base names of paths, format version 4.
+//! JSON is that of `nix derivation` 2.34: base names of paths, format version 4. What is added is
+//! checked as if it came from an enemy: its output paths must follow from it. Nothing is built.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,8 @@
 //! The exit code of a run: 0, 1, 96 + bits, or 128 + the signal that stopped it.
+//!
+//! Scripts depend on these numbers: `--help`, the manual page and README repeat the table here, and
+//! they agree with the bits of Nix's `build` commands. A failure of a derivation outweighs an error
+//! of our own, and an interruption both, since then nothing is known of what was left.
 
 use crate::engine::report::{RunReport, Status};
 
@@ -17,7 +21,7 @@ Exit codes:
              8  a second build made something else (104)
   130/143  interrupted by SIGINT / SIGTERM";
 
-/// The code as README and `--help` explain it (semantics A41).
+/// The code as README and `--help` explain it.
 #[must_use]
 pub fn exit_code(report: &RunReport) -> u8 {
     if let Some(signal) = report.interrupted {

@@ -1,6 +1,7 @@
 //! `drover path-info`: what the store knows of paths, as `nix path-info` prints it.
 //!
-//! JSON is that of its format 1: an object by full path, `null` for a path that is not valid.
+//! JSON is that of its format 1: an object by full path, `null` for a path that is not valid. It
+//! knows the database alone and looks at no contents: sizes and hashes are those of registration.
 
 use std::collections::{BTreeMap, BTreeSet};
 

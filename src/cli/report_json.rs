@@ -1,5 +1,8 @@
 //! `drover build --json`: one object for each target, then one for each root failure that is not
 //! among the targets, so that whoever reads only this knows why.
+//!
+//! The field names are a promise to scripts: fields may be added, none renamed. Written for failed
+//! and interrupted runs as well; every object has all the fields.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

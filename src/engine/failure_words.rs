@@ -1,8 +1,7 @@
 //! What a [`Failure`] is called: words for people, a kind and fields for JSON, bits for the exit
 //! code.
 //!
-//! The only place that turns failures into words. Sentences that users of Nix know are kept
-//! (semantics A22-A38, F3-F28, H1, H6); exit bits are those of A41.
+//! The only place that turns failures into words. Sentences that users of Nix know are kept.
 
 use nix::sys::signal::Signal;
 

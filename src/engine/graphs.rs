@@ -1,5 +1,10 @@
 //! Graphs of the store for builders: the input closure, `exportReferencesGraph`,
-//! `exportBuildReferencesGraph` (semantics A26, A27, B20).
+//! `exportBuildReferencesGraph`.
+//!
+//! The three differ in what they follow: input closure, only references; `exportReferencesGraph`,
+//! the outputs of every derivation in it and their closures as well; `exportBuildReferencesGraph`,
+//! the closure of a `.drv` and the outputs of all derivations in that. Everything is read through
+//! [`Shared::view`], which also knows what is ingested and not yet committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What a run would do (`--dry-run`, semantics A47): which derivations would be built, which
+//! What a run would do (`--dry-run`): which derivations would be built, which
 //! paths nobody can make.
 //!
 //! Reads the graph level by level, each with one look at the store. Only what was asked for is

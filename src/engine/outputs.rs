@@ -2,8 +2,7 @@
 //!
 //! A builder writes to the final paths, unless an output is valid already (a second build to
 //! compare, or some outputs of several): then it writes to scratch paths of the same length, and
-//! what it wrote is rewritten into place (semantics F17). Fixed outputs are copied (F18). Held
-//! locks are the caller's.
+//! what it wrote is rewritten into place. Fixed outputs are copied. Held locks are the caller's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //!
 //! All questions that wait are answered together: one write of temporary roots, one look at
 //! validity, however many derivations a turn asks for. A path is protected before its validity is
-//! looked at (semantics A20), so the collector cannot take it in between.
+//! looked at, so the collector cannot take it in between.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -283,7 +283,7 @@ fn needs(drv: &Derivation, options: &DerivationOptions) -> String {
     }
 }
 
-/// Whether this host can build `drv` (semantics A33-A35).
+/// Whether this host can build `drv`.
 fn here(drv: &Derivation, options: &DerivationOptions, platforms: &Platforms) -> Here {
     let runs = |system: &str| drv.platform == system.as_bytes();
     let right_system = drv.platform == "builtin"

@@ -1,5 +1,5 @@
 //! Makes a file of an output what files of a store are: mode 0444 or 0555, modified one second
-//! after 1970, owned by us, without extended attributes (semantics F5-F11; the rules are those of
+//! after 1970, owned by us, without extended attributes (the rules are those of
 //! `src/libstore/posix-fs-canonicalise.cc` of Nix).
 //!
 //! Works through open fds, or (folder fd, name) for symlinks: no path is resolved twice, so what
@@ -77,7 +77,7 @@ impl<'r> Canonicaliser<'r> {
         Self { rules, seen, uid, gid }
     }
 
-    /// Checks the output itself before anything in it is touched (semantics F4).
+    /// Checks the output itself before anything in it is touched.
     pub(super) fn check_root(&self, stat: &Stat) -> Result<(), Trouble> {
         let link = FileType::from_raw_mode(stat.st_mode).is_symlink();
         let open_to_others = !link && stat.st_mode & 0o022 != 0;
@@ -92,7 +92,7 @@ impl<'r> Canonicaliser<'r> {
         Err(Trouble::Suspicious(format!("{kind} of user {owner}{asked}, mode {mode:04o}")))
     }
 
-    /// Whether the file is still to be canonicalised; an error if it is another's (F7). Files
+    /// Whether the file is still to be canonicalised; an error if it is another's. Files
     /// that were chowned under another name of theirs are known by their inode.
     fn admit(&mut self, stat: &Stat, directory: bool) -> Result<bool, Trouble> {
         let inode = (stat.st_dev, stat.st_ino);
@@ -167,7 +167,7 @@ impl<'r> Canonicaliser<'r> {
         Ok(())
     }
 
-    /// Removes extended attributes and ACLs, but for those that stay (F10).
+    /// Removes extended attributes and ACLs, but for those that stay.
     fn strip(&self, fd: BorrowedFd<'_>, stat: &Stat) -> Result<Stripped, Trouble> {
         let mut result = Stripped::ModeKept;
         let size = rustix::fs::flistxattr_query(fd);

@@ -124,7 +124,7 @@ impl Store {
         temp_dir::StoreTempDir::create(&self.layout)
     }
 
-    /// The log of a derivation, or of the derivation that made an output (semantics G3).
+    /// The log of a derivation, or of the derivation that made an output.
     ///
     /// # Errors
     /// [`StoreError`] if the database cannot be read.

@@ -1,5 +1,4 @@
-//! Copies files and folders of anybody into the store, addressed by their contents (semantics
-//! K27).
+//! Copies files and folders of anybody into the store, addressed by their contents.
 //!
 //! The source is read, never changed, and may change while it is read: the copy is hashed as it
 //! is written, and what is registered is what was copied. It does not know recipes or commands.

@@ -2,7 +2,7 @@
 //!
 //! One connection writes, behind a lock; reads take one from a pool, so a reader never waits for
 //! our own writer. "Database is busy" never leaves this module: SQLite itself waits up to an hour,
-//! and a refusal that it does not wait for is tried again here (semantics K7, K8).
+//! and a refusal that it does not wait for is tried again here.
 //!
 //! It does not know which paths are pending, nor what lies on disk.
 

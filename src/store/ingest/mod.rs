@@ -1,6 +1,6 @@
 //! Takes a built output into the store in one walk: canonicalise, scan for references, hash.
 //!
-//! Each file is opened once and read once, canonicalised before it is read (semantics F5), and the
+//! Each file is opened once and read once, canonicalised before it is read, and the
 //! NAR of the tree, which is never kept, goes through the scan and the hashes in one stream.
 //! [`ingest`] leaves the files where they are; [`ingest_rewriting`] and [`ingest_copying`] write
 //! them a second time, for outputs of scratch paths and for fixed outputs. It does not know
@@ -67,7 +67,7 @@ pub struct Ingested {
     /// The hash that was asked for; `None` also where a flat hash was asked of what is not a
     /// regular file.
     pub fixed_hash: Option<Hash>,
-    /// What it is, for the rule on flat outputs (semantics F19).
+    /// What it is, for the rule on flat outputs.
     pub root: Root,
     /// Files, folders and symlinks in it, itself included.
     pub entries: u64,

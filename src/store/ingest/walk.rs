@@ -71,7 +71,7 @@ struct Folder {
 }
 
 /// Walks the tree at `root`; with a canonicaliser each file is made canonical before `sink` gets
-/// it, so before its contents are read (semantics F5).
+/// it, so before its contents are read.
 pub(in crate::store) fn walk<S: Sink>(
     root: &Path,
     canonicaliser: Option<Canonicaliser<'_>>,
