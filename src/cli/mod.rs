@@ -40,6 +40,7 @@ pub mod settings;
 pub mod status;
 pub mod store;
 pub mod summary;
+pub mod targets;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -71,6 +72,24 @@ pub enum CliError {
     /// What was given cannot be used; the text says where, why and what to do.
     #[error("{0}")]
     Input(String),
+    /// The command line cannot be followed; the text says why and what to do.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl CliError {
+    /// Whether the command line is what is wrong.
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Config(wrong) => wrong.is_usage(),
+            Self::Usage(_) => true,
+            Self::Io(_)
+            | Self::Store(_)
+            | Self::Engine(_)
+            | Self::Interrupted(_)
+            | Self::Input(_) => false,
+        }
+    }
 }
 
 impl From<crate::store::StoreError> for CliError {
@@ -106,8 +125,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
         }
         complain(&format!("error: {error}"));
-        let usage = matches!(&error, CliError::Config(wrong) if wrong.is_usage());
-        if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        if error.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
     })
 }
 

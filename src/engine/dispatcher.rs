@@ -113,7 +113,7 @@ impl Dispatcher {
                 let _ = self.outbox.send(Message::Goals(words));
             }
         }
-        self.shared.tell(Notice::Progress(super::outcome::progress(self.machine.progress())));
+        self.shared.tell(Notice::Progress(self.machine.progress()));
     }
 
     fn events_of(&mut self, message: Message) -> Vec<Event> {
