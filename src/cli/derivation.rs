@@ -37,7 +37,7 @@ pub fn run(config: &Config, command: &DerivationCommand) -> Result<(), CliError>
         DerivationCommand::Instantiate { recipe } => {
             let store = open_store(config, Access::Create)?;
             for argument in recipe {
-                let named = split_argument(argument);
+                let named = split_argument(argument)?;
                 let (file, table) = named.unwrap_or_else(|| (argument.into(), None));
                 let tables: Vec<&str> = table.into_iter().collect();
                 let system = &config.platform.system;

@@ -12,11 +12,10 @@ use crate::engine::failure_words;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0        all is there
-  1        an error of drover's own, no space left, a source of paths failed, or it is
-           a kind of derivation that is not built yet
+  1        an error of drover's own, no space left, or a source of paths failed
   2        wrong usage
   96+bits  derivations failed, bits or-ed over all failures:
-             4  a derivation failed (100)
+             4  a derivation failed, or is of a kind that is not built yet (100)
              1  and it was a time limit (101)
              2  and it was the hash of a fixed output (102)
              8  a second build made something else (104)

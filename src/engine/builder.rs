@@ -166,7 +166,7 @@ fn cannot_start(error: SandboxError) -> Failure {
     match error {
         // Not a fault of the derivation: it would start on a machine with room.
         SandboxError::Setup { step, cause } if is_short(&cause) => {
-            failure(&format!("starting the builder, in step `{step}`"), &cause)
+            failure(&format!("starting the builder, in step {step}"), &cause)
         }
         SandboxError::Setup { step, cause } => {
             Failure::CannotStart { step, cause: cause.to_string() }

@@ -263,9 +263,15 @@ impl Intake<'_> {
             return Err(Failure::BadOutput {
                 output: output.name.clone(),
                 file: self.shared.store_dir().print(&output.path),
-                why: "it should be a non-executable regular file since recursive hashing is not \
-                      enabled (`outputHashMode` is `flat`)"
-                    .to_owned(),
+                why: format!(
+                    "it is {}, but should be a non-executable regular file since recursive \
+                     hashing is not enabled (`outputHashMode` is `flat`)",
+                    match ingested.root {
+                        Root::Regular(_) => "an executable file",
+                        Root::Directory => "a folder",
+                        Root::Symlink => "a symlink",
+                    }
+                ),
             });
         }
         let path = output.path.clone();

@@ -185,12 +185,17 @@ pub(super) fn read_plain(store: &Store, drv: &StorePath) -> Result<Derivation, F
         )));
     };
     let file = store.layout().real(drv);
-    let bytes = crate::base::fs::read_regular(&file, aterm::MOST_BYTES)
-        .map_err(|e| failure("opening a derivation", &e))?;
-    aterm::parse(name, &bytes, dir).map_err(|error| {
-        let place = file.display();
-        Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", with_causes(&error)))
-    })
+    let place = file.display();
+    let bad =
+        |why: String| Failure::BadDerivation(format!("cannot read derivation `{place}`: {why}"));
+    let bytes = crate::base::fs::read_regular(&file, aterm::MOST_BYTES).map_err(|error| {
+        // What lies there is no derivation; all else is trouble of the store.
+        match error.io().kind() {
+            std::io::ErrorKind::InvalidData => bad(error.io().to_string()),
+            _ => failure("opening a derivation", &error),
+        }
+    })?;
+    aterm::parse(name, &bytes, dir).map_err(|error| bad(with_causes(&error)))
 }
 
 impl Read {

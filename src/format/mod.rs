@@ -15,6 +15,7 @@
 
 pub mod aterm;
 pub mod base32;
+pub mod closure_size;
 pub mod content_address;
 pub mod derivation;
 pub mod derivation_json;

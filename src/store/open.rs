@@ -57,8 +57,11 @@ pub enum Symlinks {
     Allow,
 }
 
+/// Who hears each SQL statement before it runs, with its values. Called from any thread.
+pub type Listener = fn(&str);
+
 /// How a store is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct OpenOptions {
     /// What for.
     pub access: Access,
@@ -68,6 +71,8 @@ pub struct OpenOptions {
     pub journal: Journal,
     /// Whether the store folder may be reached through symlinks.
     pub symlinks: Symlinks,
+    /// Who hears the statements that the database is asked, if somebody does.
+    pub listener: Option<Listener>,
 }
 
 impl Default for OpenOptions {
@@ -77,6 +82,7 @@ impl Default for OpenOptions {
             durability: Durability::Durable,
             journal: Journal::Wal,
             symlinks: Symlinks::Refuse,
+            listener: None,
         }
     }
 }

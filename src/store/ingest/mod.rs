@@ -88,15 +88,16 @@ pub enum IngestError {
         /// Why it failed.
         source: io::Error,
     },
-    /// Neither file nor folder nor symlink.
-    #[error("file `{}` has an unsupported type", .0.display())]
-    UnsupportedType(PathBuf),
-    /// Another owner than the build's user.
-    #[error("invalid ownership on file `{}`", .0.display())]
-    InvalidOwnership(PathBuf),
-    /// The output may be written by others than its owner, or is not the build user's.
-    #[error("suspicious ownership or permission on `{}`", .0.display())]
-    Suspicious(PathBuf),
+    /// Neither file nor folder nor symlink, but this.
+    #[error("file `{}` has an unsupported type: it is {}", .0.display(), .1)]
+    UnsupportedType(PathBuf, &'static str),
+    /// Another owner than the build's user: this one.
+    #[error("invalid ownership on file `{}`: it belongs to user {}", .0.display(), .1)]
+    InvalidOwnership(PathBuf, u32),
+    /// The output may be written by others than its owner, or is not the build user's: what was
+    /// found.
+    #[error("suspicious ownership or permission on `{}`: it is {}", .0.display(), .1)]
+    Suspicious(PathBuf, String),
     /// The tree has no NAR: too deep, or names that clash after rewriting.
     #[error("`{}` cannot be archived", path.display())]
     Archive {
@@ -115,9 +116,9 @@ impl IngestError {
         let path = path.to_path_buf();
         match trouble {
             Trouble::Io(doing, source) => Self::Io { doing, path, source },
-            Trouble::Ownership => Self::InvalidOwnership(path),
-            Trouble::Suspicious => Self::Suspicious(path),
-            Trouble::Type => Self::UnsupportedType(path),
+            Trouble::Ownership(owner) => Self::InvalidOwnership(path, owner),
+            Trouble::Suspicious(found) => Self::Suspicious(path, found),
+            Trouble::Type(kind) => Self::UnsupportedType(path, kind),
             Trouble::Nar(source) => Self::Archive { path, source },
         }
     }
@@ -127,9 +128,9 @@ impl IngestError {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Io { path, .. } | Self::Archive { path, .. } => Some(path),
-            Self::UnsupportedType(path) | Self::InvalidOwnership(path) | Self::Suspicious(path) => {
-                Some(path)
-            }
+            Self::UnsupportedType(path, _)
+            | Self::InvalidOwnership(path, _)
+            | Self::Suspicious(path, _) => Some(path),
             Self::GitHash => None,
         }
     }
