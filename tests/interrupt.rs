@@ -1,85 +1,17 @@
 //! Signals, killed helpers and stuck terminals: the run ends, and its processes and locks with it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside the functions marked as such")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::support::running::{LONG, Run, all_dead, spawn, start, wait};
 use crate::support::{World, descendants, fail_with, fifo, shell, succeed};
-
-/// A hang is a failure that says where.
-const LONG: Duration = Duration::from_secs(30);
-
-/// A drover that runs, and its words.
-struct Run {
-    child: Child,
-    words: Receiver<String>,
-}
-
-fn start(world: &World, args: &[&str], drv: &str) -> Run {
-    let mut command = world.drover(["build", "--no-link", "-L", "-j8"]);
-    command.args(args).arg(drv).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (send, words) = channel();
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|l| drop(send.send(l))));
-    Run { child, words }
-}
-
-impl Run {
-    /// Waits until `count` lines have `word` in them.
-    fn hear(&self, word: &str, count: usize) {
-        let mut heard = 0;
-        while heard < count {
-            let line = self.words.recv_timeout(LONG).expect("drover does not say it");
-            heard += usize::from(line.contains(word));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-
-    /// Its exit code, the rest of its words, and how long that took.
-    fn end(mut self) -> (Option<i32>, String, Duration) {
-        let start = Instant::now();
-        let code = wait(&mut self.child);
-        let took = start.elapsed();
-        let rest: Vec<String> = self.words.iter().collect();
-        (code, rest.join("\n"), took)
-    }
-}
-
-fn pidfd(pid: u32) -> OwnedFd {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
-}
-
-fn must_end(process: impl AsFd, who: &str) {
-    let time = Timespec { tv_sec: LONG.as_secs() as i64, tv_nsec: 0 };
-    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&time)).unwrap();
-    assert_eq!(ended, 1, "{who} lives on");
-}
-
-fn wait(child: &mut Child) -> Option<i32> {
-    must_end(pidfd(child.id()), "drover");
-    let status = child.wait().unwrap();
-    assert_eq!(status.signal(), None, "drover ends by an exit code");
-    status.code()
-}
-
-fn all_dead(family: Vec<(u32, OwnedFd)>) {
-    for (pid, process) in family {
-        must_end(process, &format!("process {pid}"));
-    }
-}
 
 /// Builders that are hard to end, and one that waits for all of them.
 fn stubborn(world: &World) -> String {
@@ -137,6 +69,61 @@ fn a_second_signal_ends_it_at_once() {
     let simple = world.instantiate_one(&shell("simple", "", "echo > $out"));
     succeed(&mut world.drover(["build", "--no-link", &simple]));
     assert_eq!(world.leftovers(), Vec::<String>::new(), "the next run takes it back");
+}
+
+#[test]
+fn the_interrupt_of_a_terminal_reaches_no_builder() {
+    let world = World::new();
+    let script = "trap \"echo hit\" INT; echo ready; while :; do sleep 1000; done";
+    let drv = world.instantiate_one(&shell("aside", "", script));
+    let mut command = world.drover(["build", "--no-link", "-L", &drv]);
+    // As a shell with job control does.
+    let run = spawn(command.process_group(0));
+    run.hear("> ready", 1);
+    let family = descendants(run.child.id());
+    let group = Pid::from_raw(-i32::try_from(run.child.id()).unwrap());
+    kill(group, Signal::SIGINT).unwrap();
+    let (code, words, _) = run.end();
+    assert_eq!(code, Some(130), "{words}");
+    assert!(!words.contains("> hit"), "{words}");
+    all_dead(family);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn who_ignores_a_hangup_from_the_start_goes_on() {
+    let world = World::new();
+    let go = fifo(&world.path("go"));
+    let script = format!("echo ready; read x < {}; echo > $out", go.display());
+    let drv = world.instantiate_one(&shell("kept", "", &script));
+    let line = "trap \"\" HUP; exec \"$0\" build --no-link -L \"$1\"";
+    let run = spawn(&mut world.nix("sh", ["-c", line, env!("CARGO_BIN_EXE_drover"), &drv]));
+    run.hear("> ready", 1);
+    run.signal(Signal::SIGHUP);
+    std::fs::write(&go, "go\n").unwrap();
+    let (code, words, _) = run.end();
+    assert_eq!(code, Some(0), "{words}");
+}
+
+#[test]
+fn a_builder_is_not_silent_while_we_are_stopped() {
+    let world = World::new();
+    let (go, passed) = (fifo(&world.path("go")), fifo(&world.path("passed")));
+    // More than the pipe of the log holds; the limit passes while nobody reads it.
+    let script = format!(
+        "echo ready; read x < {}; (sleep 1.2; echo > {}) & seq 1 50000; echo > $out",
+        go.display(),
+        passed.display()
+    );
+    let drv = world.instantiate_one(&shell("stopped", "", &script));
+    let run = start(&world, &["--max-silent-time", "1"], &drv);
+    run.hear("> ready", 1);
+    run.signal(Signal::SIGSTOP);
+    std::fs::write(&go, "go\n").unwrap();
+    assert_eq!(std::fs::read_to_string(&passed).unwrap(), "\n");
+    run.signal(Signal::SIGCONT);
+    let (code, words, _) = run.end();
+    assert_eq!(code, Some(0), "{words}");
 }
 
 #[test]

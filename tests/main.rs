@@ -25,6 +25,8 @@ mod house;
 mod interop;
 /// Signals, killed helpers, stuck terminals.
 mod interrupt;
+/// Interrupts in the middle of work that takes long.
+mod midway;
 /// Many processes on one store.
 mod parallel;
 /// The README says what is so.

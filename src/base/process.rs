@@ -47,6 +47,17 @@ pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
 
+/// Whether this process ignores `signal` by what it inherited or was set since.
+#[expect(unsafe_code, reason = "the action of a signal is asked by the call that sets it")]
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: without a new action nothing is changed; all zeroes is a valid struct to fill in.
+    let (asked, old) = unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(signal, std::ptr::null(), &mut old), old)
+    };
+    asked == 0 && old.sa_sigaction == libc::SIG_IGN
+}
+
 /// A descriptor that is readable once the process `pid` has ended. `pid` must be a child of ours
 /// that is not collected, or it may be another process by now.
 pub fn pidfd(pid: u32) -> Result<OwnedFd> {

@@ -5,12 +5,14 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::base::Cancel;
 use crate::format::StorePath;
 use crate::format::store_path::check_name;
 use crate::store::{Access, Store};
 
 use super::args::AddArgs;
 use super::config::Config;
+use super::interrupt::guarded;
 use super::store::open_store;
 use super::{CliError, output};
 
@@ -24,14 +26,21 @@ pub fn run(config: &Config, args: &AddArgs) -> Result<(), CliError> {
         return Err(CliError::Input(text.to_owned()));
     }
     let store = open_store(config, Access::Create)?;
-    for path in &args.paths {
-        let added = add(&store, path, args.name.as_deref())?;
-        output::line(&store.layout().store_dir.print(&added))?;
-    }
-    Ok(())
+    guarded(|cancel| {
+        for path in &args.paths {
+            let added = add(&store, path, args.name.as_deref(), cancel)?;
+            output::line(&store.layout().store_dir.print(&added))?;
+        }
+        Ok(())
+    })
 }
 
-fn add(store: &Store, path: &Path, name: Option<&str>) -> Result<StorePath, CliError> {
+fn add(
+    store: &Store,
+    path: &Path,
+    name: Option<&str>,
+    cancel: &Cancel,
+) -> Result<StorePath, CliError> {
     let shown = path.display();
     let own = own_name(path)?;
     let name = match name {
@@ -43,7 +52,7 @@ fn add(store: &Store, path: &Path, name: Option<&str>) -> Result<StorePath, CliE
     check_name(name.as_bytes()).map_err(|e| {
         CliError::Input(format!("cannot add `{shown}`: {e}; give another name with `--name`"))
     })?;
-    Ok(store.add_source(&own, name)?)
+    Ok(store.add_source(&own, name, cancel)?)
 }
 
 /// The absolute path without `.`, `..` and a slash at the end.

@@ -15,7 +15,9 @@ use crate::format::recipe_make::Surroundings;
 use crate::format::{Derivation, StoreDir, StorePath, aterm};
 use crate::store::{Store, Text};
 
+use super::interrupt::guarded;
 use super::{CliError, derivation_read};
+use crate::base::Cancel;
 use crate::base::error::with_causes;
 use crate::base::fs::read_regular;
 
@@ -51,7 +53,7 @@ pub fn instantiate_recipe(
     let recipe = Recipe::parse(&text, &shown).map_err(input)?;
     let (order, wanted) = recipe.select(tables).map_err(input)?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let sources = add_sources(store, &recipe, &order, folder)?;
+    let sources = guarded(|cancel| add_sources(store, &recipe, &order, folder, cancel))?;
     let dir = &store.layout().store_dir;
     let around = Surroundings { dir, system, sources: &sources };
     let mut finisher = Finisher::new(store, valid_inputs(store, &recipe, &order)?);
@@ -138,6 +140,7 @@ fn add_sources(
     recipe: &Recipe,
     order: &[usize],
     folder: &Path,
+    cancel: &Cancel,
 ) -> Result<BTreeMap<String, StorePath>, CliError> {
     let mut once = BTreeMap::new();
     for source in order.iter().flat_map(|&table| &recipe.tables[table].sources) {
@@ -151,7 +154,7 @@ fn add_sources(
     }
     let asked: Vec<(&Path, &str)> =
         places.iter().map(|(place, source)| (place.as_path(), source.name.as_str())).collect();
-    let added = store.add_sources(&asked).map_err(|(which, error)| match &error {
+    let added = store.add_sources(&asked, cancel).map_err(|(which, error)| match &error {
         crate::store::StoreError::Io { .. } => {
             let (place, source) = &places[which];
             wrong_source(recipe, source, place, &with_causes(&error))

@@ -23,6 +23,7 @@ pub mod hash_file;
 pub mod hash_path;
 pub mod input;
 pub mod instantiate;
+pub mod interrupt;
 pub mod log;
 pub mod man;
 pub mod nar;
@@ -65,6 +66,9 @@ pub enum CliError {
     /// A run could not begin.
     #[error("{}", crate::base::error::with_causes(.0))]
     Engine(#[from] crate::engine::EngineError),
+    /// A signal stopped it.
+    #[error("interrupted by {}", interrupt::name(*.0))]
+    Interrupted(i32),
     /// What was given cannot be used; the text says where, why and what to do.
     #[error("{0}")]
     Input(String),
@@ -79,7 +83,11 @@ impl CliError {
         match self {
             Self::Config(wrong) => wrong.is_usage(),
             Self::Usage(_) => true,
-            Self::Io(_) | Self::Store(_) | Self::Engine(_) | Self::Input(_) => false,
+            Self::Io(_)
+            | Self::Store(_)
+            | Self::Engine(_)
+            | Self::Interrupted(_)
+            | Self::Input(_) => false,
         }
     }
 }
@@ -112,6 +120,10 @@ pub fn main() -> ExitCode {
         }
     };
     run(&cli).unwrap_or_else(|error| {
+        if let CliError::Interrupted(signal) = error {
+            complain(&error.to_string());
+            return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+        }
         complain(&format!("error: {error}"));
         if error.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
     })

@@ -22,6 +22,7 @@ use super::CliError;
 use super::args::RegisterArgs;
 use super::config::Config;
 use super::store::open_store;
+use crate::base::Cancel;
 use crate::base::error::with_causes;
 
 /// Registration text that is read: some millions of paths.
@@ -97,7 +98,9 @@ fn measure(place: &Path, ignored_acls: &[String]) -> Result<Measured, CliError> 
     }
     let candidates = BTreeSet::new();
     let rules = Rules { owner: None, ignored_acls };
-    let request = IngestRequest { path: place, candidates: &candidates, fixed: None, rules };
+    let cancel = &Cancel::new().map_err(|e| wrong(e.to_string()))?;
+    let request =
+        IngestRequest { path: place, candidates: &candidates, fixed: None, rules, cancel };
     let found = ingest(&request, &mut InodesSeen::default()).map_err(|e| wrong(with_causes(&e)))?;
     Ok(((found.nar_hash, found.nar_size), found.entries))
 }

@@ -61,11 +61,7 @@ pub fn summary(report: &RunReport, style: Style<'_>) -> String {
         let _ = writeln!(out, "error: {}", cut(error, MESSAGE / 2));
     }
     if let Some(signal) = report.interrupted {
-        let by = match signal {
-            libc::SIGTERM => "SIGTERM",
-            libc::SIGHUP => "SIGHUP",
-            _ => "SIGINT",
-        };
+        let by = super::interrupt::name(signal);
         let c = report.counts;
         let done = c.built + c.already_valid + c.substituted;
         let _ = writeln!(out, "interrupted by {by}: {done} done, {} left", c.cancelled);

@@ -4,6 +4,7 @@
 //! long and nobody waits for (unlinking folders, compressing the log) comes after the last word, so
 //! neither a slot nor a lock is held by it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -180,7 +181,10 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
     let taken = {
         let _inside = shared.ingest.enter();
         stop_if_cancelled(task)?;
-        take_in(work)?
+        let litter = RefCell::default();
+        let taken = take_in(work, &litter);
+        left.paths.extend(litter.into_inner());
+        taken?
     };
     if task.mode == Mode::Check {
         left.paths.extend(taken.values().map(|t| t.at.clone()));
@@ -222,7 +226,10 @@ fn stop_if_cancelled(task: &Task<'_>) -> Result<(), Failure> {
     if task.cancel.is_triggered() { Err(Failure::Cancelled) } else { Ok(()) }
 }
 
-fn take_in(work: &Work<'_>) -> Result<BTreeMap<String, Taken>, Failure> {
+fn take_in(
+    work: &Work<'_>,
+    litter: &RefCell<Vec<PathBuf>>,
+) -> Result<BTreeMap<String, Taken>, Failure> {
     let task = work.task;
     let intake = Intake {
         shared: task.shared,
@@ -231,6 +238,8 @@ fn take_in(work: &Work<'_>) -> Result<BTreeMap<String, Taken>, Failure> {
         planned: &work.planned,
         inputs: &work.inputs,
         mode: task.mode,
+        cancel: task.cancel,
+        litter,
     };
     let taken = intake.take_all().map_err(|rejected| match rejected {
         Rejected::Failed(failure) => failure,

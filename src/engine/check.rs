@@ -12,7 +12,7 @@ use super::failures::failure;
 use super::outputs::Taken;
 use super::settings::KeepFailed;
 use crate::machine::Failure;
-use crate::store::ingest::{first_difference, move_into_place};
+use crate::store::ingest::{IngestError, first_difference, move_into_place};
 
 /// Compares each output; the first that differs fails the build. With `-K` the second result stays
 /// as `<output>.check` and is taken off the list of what is removed.
@@ -30,8 +30,11 @@ pub(super) fn compare(
         }
         let shared = work.task.shared;
         let first_place = shared.real(&output.path);
-        let difference = first_difference(&first_place, &second.at)
-            .map_err(|e| failure("comparing both results", &e))?;
+        let difference =
+            first_difference(&first_place, &second.at, work.task.cancel).map_err(|e| match e {
+                IngestError::Cancelled => Failure::Cancelled,
+                other => failure("comparing both results", &other),
+            })?;
         let kept = match shared.settings.keep_failed {
             KeepFailed::Remove => None,
             KeepFailed::Keep => Some(keep(work, &first_place, second, to_remove)?),

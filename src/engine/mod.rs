@@ -29,13 +29,13 @@ mod reclaim;
 pub mod report;
 pub mod settings;
 mod shared;
-mod signals;
+pub mod signals;
 
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, unbounded};
 
 use crate::base::Urgency;
 use crate::base::mailbox::{Inbox, Outbox, mailbox};
@@ -50,6 +50,7 @@ use moments::Message;
 use report::RunReport;
 use settings::{Fallback, KeepGoing, Settings};
 use shared::Shared;
+use signals::{Heard, Listening, Watch};
 
 pub use crate::machine::vocab::{Forced, Key, Mode, Outputs, Request};
 pub use shared::Tell;
@@ -57,6 +58,10 @@ pub use shared::Tell;
 /// How long the end of a run waits for what dead processes left to be taken back, and again for
 /// the step at which that is.
 const RECLAIM: Duration = Duration::from_millis(250);
+
+/// What is said when an interrupt leaves no time for more.
+const LEFT: &str = "not all that the interrupted builds had written is removed yet; the next build \
+                    does the rest";
 
 /// Files that a run has open beside those of its builds: the database, locks, roots, channels.
 const FILES_OF_A_RUN: u64 = 32;
@@ -104,7 +109,7 @@ pub fn run(
     let reclaimer = reclaim::Reclaimer::start(&shared);
     let (probes, questions) = mailbox();
     let (alive, all_ended) = unbounded();
-    let signals = signals::Watch::start(outbox.clone()).map_err(EngineError::Threads)?;
+    let signals = start_watch(outbox.clone()).map_err(EngineError::Threads)?;
     let prober = start_prober(&shared, questions, outbox.clone()).map_err(EngineError::Threads)?;
     let wiring = Wiring { probes, outbox, inbox, alive };
     let machine = Machine::new(policy(settings));
@@ -117,6 +122,9 @@ pub fn run(
         wind_up(&shared, &all_ended, signals.time_left());
         let patience = if ended_by.signal.is_some() { Duration::ZERO } else { RECLAIM };
         reclaimer.into_iter().for_each(|reclaimer| reclaimer.finish(patience));
+    }
+    if ended_by.signal.is_some() && all_ended.try_recv() == Err(TryRecvError::Empty) {
+        shared.tell(report::Notice::Warning(LEFT.to_owned()));
     }
     shared.build_dirs.close();
     let report = outcome::run_report(&shared, summary, ended_by.clone(), began.elapsed());
@@ -165,6 +173,16 @@ fn sync(path: &std::path::Path) -> std::io::Result<()> {
     let kind =
         |error: &IngestError| error.io().map_or(std::io::ErrorKind::Other, std::io::Error::kind);
     sync_tree(path).map(drop).map_err(|error| std::io::Error::new(kind(&error), error))
+}
+
+fn start_watch(outbox: Outbox<Message>) -> std::io::Result<Watch> {
+    Watch::start(move |heard| {
+        let message = match heard {
+            Heard::Signal(signal) => Message::Signal(signal),
+            Heard::TimeUp => Message::TimeUp,
+        };
+        if outbox.send(message).is_ok() { Listening::Yes } else { Listening::No }
+    })
 }
 
 fn start_prober(

@@ -4,6 +4,7 @@
 //! compare, or some outputs of several): then it writes to scratch paths of the same length, and
 //! what it wrote is rewritten into place. Fixed outputs are copied. Held locks are the caller's.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use super::environment::Rewrites;
 use super::failures::{failure, is_no_space};
 use super::judge::Made;
 use super::shared::Shared;
+use crate::base::Cancel;
 use crate::base::error::with_causes;
 use crate::format::content_address::ContentAddress;
 use crate::format::derivation::Method;
@@ -102,15 +104,20 @@ pub(super) fn clear<'p>(
     let mut aside = Vec::new();
     for output in planned {
         let real = shared.real(&output.written);
-        if std::fs::symlink_metadata(&real).is_ok() {
-            match shared.set_aside(&real) {
-                Ok(path) => aside.push(path),
-                Err(Failure::NoSpace { .. }) => shared.remove(&real)?,
-                Err(why) => return Err(why),
-            }
-        }
+        aside.extend(out_of_the_way(shared, &real)?);
     }
     Ok(aside)
+}
+
+/// What is at `real`, if anything, under the name it was renamed to.
+fn out_of_the_way(shared: &Shared, real: &Path) -> Result<Option<PathBuf>, Failure> {
+    if std::fs::symlink_metadata(real).is_err() {
+        return Ok(None);
+    }
+    match shared.set_aside(real) {
+        Err(Failure::NoSpace { .. }) => shared.remove(real).map(|()| None),
+        other => other.map(Some),
+    }
 }
 
 /// An output that was taken in.
@@ -157,6 +164,9 @@ pub(super) struct Intake<'a> {
     pub planned: &'a [Planned],
     pub inputs: &'a BTreeSet<StorePath>,
     pub mode: Mode,
+    pub cancel: &'a Cancel,
+    /// Where what is to be removed in the end is noted, also of an intake that fails.
+    pub litter: &'a RefCell<Vec<PathBuf>>,
 }
 
 impl Intake<'_> {
@@ -200,14 +210,15 @@ impl Intake<'_> {
             candidates: if discards { &none } else { candidates },
             fixed: output.fixed.map(|(method, hash)| (method, hash.algorithm())),
             rules: Rules { owner: None, ignored_acls: &self.shared.settings.ignored_acls },
+            cancel: self.cancel,
         };
         let rewrites = self.rewrites();
         let (ingested, at) = if !rewrites.is_empty() {
-            let into = self.shared.temporary()?;
+            let into = self.second_place()?;
             let ingested = ingest_rewriting(&request, seen, &rewrites, &into);
             (self.bad(output, ingested)?, into)
         } else if output.fixed.is_some() {
-            let into = self.shared.temporary()?;
+            let into = self.second_place()?;
             (self.bad(output, ingest_copying(&request, seen, &into))?, into)
         } else {
             (self.bad(output, ingest(&request, seen))?, place.clone())
@@ -220,27 +231,34 @@ impl Intake<'_> {
         Ok(Taken { info: self.info(output, ingested), tree, at })
     }
 
+    /// Where a second copy is written: it may be given up half done.
+    fn second_place(&self) -> Result<PathBuf, Failure> {
+        let into = self.shared.temporary()?;
+        self.litter.borrow_mut().push(into.clone());
+        Ok(into)
+    }
+
     /// Scratch paths to final ones.
     fn rewrites(&self) -> BTreeMap<StorePath, StorePath> {
         let moved = self.planned.iter().filter(|output| output.written != output.path);
         moved.map(|output| (output.written.clone(), output.path.clone())).collect()
     }
 
-    /// Moves a second copy to where it belongs, unless it is only to be compared.
+    /// Moves a second copy to where it belongs, unless it is only to be compared. What is there
+    /// is renamed: removing it could take long, and a lock is held.
     fn settle(&self, output: &Planned, written: &Path, at: PathBuf) -> Result<PathBuf, Failure> {
         if at == written || output.registered.is_some() {
             return Ok(at);
         }
         let place = self.shared.real(&output.path);
-        if std::fs::symlink_metadata(&place).is_ok() {
-            self.shared.remove(&place)?;
-        }
+        self.litter.borrow_mut().extend(out_of_the_way(self.shared, &place)?);
         move_into_place(&at, &place).map_err(|e| failure("moving an output into place", &e))?;
         Ok(place)
     }
 
     fn bad<T>(&self, output: &Planned, result: Result<T, IngestError>) -> Result<T, Failure> {
         result.map_err(|error| match (&error, error.path()) {
+            (IngestError::Cancelled, _) => Failure::Cancelled,
             (IngestError::Io { .. }, _) | (_, None) => failure("taking in an output", &error),
             _ if is_no_space(&error) => failure("taking in an output", &error),
             (_, Some(file)) => Failure::BadOutput {

@@ -66,7 +66,7 @@ pub fn dump(path: &Path, out: &mut dyn Write) -> Result<(), IngestError> {
     };
     let mut out = io::BufWriter::with_capacity(PIECE, out);
     let nar = Writer::new(&mut out).map_err(|e| IngestError::new(e.into(), path))?;
-    walk(path, None, &mut Dump { nar, piece: vec![0; PIECE] })?;
+    walk(path, None, None, &mut Dump { nar, piece: vec![0; PIECE] })?;
     out.flush().map_err(failed)
 }
 

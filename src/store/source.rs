@@ -13,6 +13,7 @@ use super::db::Registration;
 use super::error::StoreError;
 use super::ingest::sync_tree;
 use super::restore::{Modes, RestoreError, dump, restore};
+use crate::base::Cancel;
 use crate::format::hash::Hasher;
 use crate::format::output_path::{Modulo, SelfReference, source_path};
 use crate::format::{Algorithm, ContentAddress, Hash, Method, Origin, StorePath, ValidPathInfo};
@@ -31,19 +32,33 @@ pub struct NarSum {
 /// # Errors
 /// [`StoreError::Io`] if a file cannot be read or has no place in a NAR.
 pub fn nar_sum(path: &Path, algorithm: Algorithm) -> Result<NarSum, StoreError> {
-    let mut sum = Summing { hasher: Hasher::new(algorithm), size: 0, inner: io::sink() };
+    summed(path, algorithm, None)
+}
+
+fn summed(
+    path: &Path,
+    algorithm: Algorithm,
+    cancel: Option<&Cancel>,
+) -> Result<NarSum, StoreError> {
+    let mut sum = Summing { hasher: Hasher::new(algorithm), size: 0, inner: io::sink(), cancel };
     dump(path, &mut sum).map_err(|e| failed("reading", path, io::Error::other(e)))?;
     Ok(sum.end())
 }
 
 impl Store {
     /// Copies the tree at `source` to the path of its contents and `name`; durable as the store
-    /// is. A tree that is there already costs reading it.
+    /// is. A tree that is there already costs reading it. Stops soon after `cancel` is triggered,
+    /// with an error; once the tree is copied it goes on to the end.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read, the name is wrong, or the store cannot be written.
-    pub fn add_source(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
-        let added = self.add_sources(&[(source, name)]).map_err(|(_, error)| error)?;
+    pub fn add_source(
+        &self,
+        source: &Path,
+        name: &str,
+        cancel: &Cancel,
+    ) -> Result<StorePath, StoreError> {
+        let added = self.add_sources(&[(source, name)], cancel).map_err(|(_, error)| error)?;
         added.into_iter().next().ok_or_else(|| StoreError::NotValid(name.to_owned()))
     }
 
@@ -55,34 +70,46 @@ impl Store {
     pub fn add_sources(
         &self,
         sources: &[(&Path, &str)],
+        cancel: &Cancel,
     ) -> Result<Vec<StorePath>, (usize, StoreError)> {
         let mut paths = Vec::with_capacity(sources.len());
         for (place, (source, name)) in sources.iter().enumerate() {
-            paths.push(self.measured(source, name).map_err(|error| (place, error))?);
+            paths.push(self.measured(source, name, cancel).map_err(|error| (place, error))?);
         }
         let of_none = |error| (0, error);
         self.add_temp_roots(&paths).map_err(of_none)?;
         let valid = self.view().valid(&paths).map_err(of_none)?;
         for (place, (source, name)) in sources.iter().enumerate() {
             if !valid.contains(&paths[place]) {
-                paths[place] = self.copy_source(source, name).map_err(|error| (place, error))?;
+                paths[place] =
+                    self.copy_source(source, name, cancel).map_err(|error| (place, error))?;
             }
         }
         Ok(paths)
     }
 
     /// Where a source would go.
-    fn measured(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
+    fn measured(
+        &self,
+        source: &Path,
+        name: &str,
+        cancel: &Cancel,
+    ) -> Result<StorePath, StoreError> {
         crate::format::store_path::check_name(name.as_bytes())?;
-        self.path_of_source(name, &nar_sum(source, Algorithm::Sha256)?.hash)
+        self.path_of_source(name, &summed(source, Algorithm::Sha256, Some(cancel))?.hash)
     }
 
-    fn copy_source(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
+    fn copy_source(
+        &self,
+        source: &Path,
+        name: &str,
+        cancel: &Cancel,
+    ) -> Result<StorePath, StoreError> {
         let syncer = self.syncer(flush)?;
         let temp = self.temp_dir()?;
         let copy = temp.path().join("copy");
         // The source may have changed meanwhile: what counts from here on is the copy.
-        let sum = copy_tree(source, &copy)?;
+        let sum = copy_tree(source, &copy, cancel)?;
         let path = self.path_of_source(name, &sum.hash)?;
         let ca = ContentAddress { method: Method::Recursive, hash: sum.hash };
         let info = ValidPathInfo {
@@ -127,13 +154,13 @@ pub fn flush(path: &Path) -> io::Result<()> {
 }
 
 /// Reads on one thread and writes on another; the pipe between them bounds the memory.
-fn copy_tree(source: &Path, copy: &Path) -> Result<NarSum, StoreError> {
+fn copy_tree(source: &Path, copy: &Path, cancel: &Cancel) -> Result<NarSum, StoreError> {
     let broken = |e| failed("copying", source, e);
     let (reader, writer) = io::pipe().map_err(broken)?;
     let (dumped, restored) = std::thread::scope(|scope| {
         let dumping = scope.spawn(move || {
             let hasher = Hasher::new(Algorithm::Sha256);
-            let mut sum = Summing { hasher, size: 0, inner: writer };
+            let mut sum = Summing { hasher, size: 0, inner: writer, cancel: Some(cancel) };
             dump(source, &mut sum).map(|()| sum.end())
         });
         let restored = restore(reader, copy, Modes::Store);
@@ -175,20 +202,24 @@ fn count(root: &Path) -> io::Result<u64> {
     Ok(entries)
 }
 
-struct Summing<W> {
+struct Summing<'c, W> {
     hasher: Hasher,
     size: u64,
     inner: W,
+    cancel: Option<&'c Cancel>,
 }
 
-impl<W> Summing<W> {
+impl<W> Summing<'_, W> {
     fn end(self) -> NarSum {
         NarSum { hash: self.hasher.finish(), size: self.size }
     }
 }
 
-impl<W: Write> Write for Summing<W> {
+impl<W: Write> Write for Summing<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_some_and(Cancel::is_triggered) {
+            return Err(io::Error::other("interrupted"));
+        }
         let len = self.inner.write(data)?;
         self.hasher.update(&data[..len]);
         self.size += len as u64;

@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use drover::base::Cancel;
 use drover::format::refs::Scanner;
 use drover::format::{Algorithm, StorePath, base32, hash::Hasher};
 use drover::store::canonicalise::{InodesSeen, Rules};
@@ -123,7 +124,8 @@ fn scan_alone(path: &Path, all: &BTreeSet<StorePath>) -> Outcome<()> {
 
 fn whole(path: &Path, all: &BTreeSet<StorePath>) -> Outcome<()> {
     let rules = Rules { owner: None, ignored_acls: &[] };
-    let request = IngestRequest { path, candidates: all, fixed: None, rules };
+    let cancel = &Cancel::new()?;
+    let request = IngestRequest { path, candidates: all, fixed: None, rules, cancel };
     std::hint::black_box(ingest(&request, &mut InodesSeen::default())?);
     Ok(())
 }

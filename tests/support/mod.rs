@@ -1,6 +1,8 @@
 //! The world a test lives in: a store of its own, drover and real Nix on it.
 #![expect(clippy::disallowed_methods, reason = "tests run programs and read their environment")]
 
+pub mod running;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

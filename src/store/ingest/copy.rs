@@ -85,7 +85,7 @@ fn copy(
     let tree = TreeWriter::new(into, Modes::Store).map_err(|t| IngestError::new(t, into))?;
     let sums = Sums::new(request)?;
     let mut sink = Copy { sums, tree, rewriter, piece: vec![0; PIECE] };
-    walk(request.path, canonicaliser, &mut sink)?;
+    walk(request.path, canonicaliser, Some(request.cancel), &mut sink)?;
     sink.sums.finish(request.path)
 }
 

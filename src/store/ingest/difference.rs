@@ -12,18 +12,23 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::IngestError;
+use crate::base::Cancel;
 
 /// Compares what NARs keep of two trees and returns the first file, relative to the trees and in
 /// the order of NARs, that differs or is in one of them only; empty for the trees themselves.
 ///
 /// # Errors
-/// [`IngestError::Io`] if a file of either cannot be read.
-pub fn first_difference(a: &Path, b: &Path) -> Result<Option<PathBuf>, IngestError> {
+/// [`IngestError::Io`] if a file of either cannot be read; [`IngestError::Cancelled`].
+pub fn first_difference(
+    a: &Path,
+    b: &Path,
+    cancel: &Cancel,
+) -> Result<Option<PathBuf>, IngestError> {
     // Pairs that are still to be compared, the next one last.
     let mut waiting = vec![PathBuf::new()];
     while let Some(at) = waiting.pop() {
         let (left, right) = (join(a, &at), join(b, &at));
-        match compare(&left, &right)? {
+        match compare(&left, &right, cancel)? {
             Pair::Same => {}
             Pair::Different => return Ok(Some(at)),
             Pair::Folders(names, other) => {
@@ -50,14 +55,15 @@ fn join(root: &Path, at: &Path) -> PathBuf {
     if at.as_os_str().is_empty() { root.to_path_buf() } else { root.join(at) }
 }
 
-fn compare(a: &Path, b: &Path) -> Result<Pair, IngestError> {
+fn compare(a: &Path, b: &Path, cancel: &Cancel) -> Result<Pair, IngestError> {
+    stop_if(cancel)?;
     let (Some(x), Some(y)) = (look(a)?, look(b)?) else { return Ok(Pair::Different) };
     let same = if x.is_dir() && y.is_dir() {
         return Ok(Pair::Folders(names(a)?, names(b)?));
     } else if x.is_symlink() && y.is_symlink() {
         target(a)? == target(b)?
     } else if x.is_file() && y.is_file() {
-        x.len() == y.len() && x.mode() & 0o100 == y.mode() & 0o100 && same_contents(a, b)?
+        x.len() == y.len() && x.mode() & 0o100 == y.mode() & 0o100 && same_contents(a, b, cancel)?
     } else {
         false
     };
@@ -89,7 +95,11 @@ fn names(path: &Path) -> Result<Vec<Vec<u8>>, IngestError> {
     Ok(names)
 }
 
-fn same_contents(a: &Path, b: &Path) -> Result<bool, IngestError> {
+fn stop_if(cancel: &Cancel) -> Result<(), IngestError> {
+    if cancel.is_triggered() { Err(IngestError::Cancelled) } else { Ok(()) }
+}
+
+fn same_contents(a: &Path, b: &Path, cancel: &Cancel) -> Result<bool, IngestError> {
     let open = |path| {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
@@ -98,6 +108,7 @@ fn same_contents(a: &Path, b: &Path) -> Result<bool, IngestError> {
     let (mut x, mut y) = (open(a)?, open(b)?);
     let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
+        stop_if(cancel)?;
         let got = x.read(&mut left).map_err(failed("reading", a))?;
         if got == 0 {
             return Ok(true);

@@ -24,6 +24,7 @@ pub use difference::first_difference;
 pub use sync::sync_tree;
 
 use super::canonicalise::{Canonicaliser, InodesSeen, Rules, Trouble};
+use crate::base::Cancel;
 use crate::format::derivation::Method;
 use crate::format::nar::{Executable, NarError, Writer};
 use crate::format::refs::Scanner;
@@ -42,6 +43,8 @@ pub struct IngestRequest<'r> {
     pub fixed: Option<(Method, Algorithm)>,
     /// What is right for its files.
     pub rules: Rules<'r>,
+    /// What stops it midway.
+    pub cancel: &'r Cancel,
 }
 
 /// What stands at the top of an output.
@@ -109,6 +112,9 @@ pub enum IngestError {
     /// Hashes of this method are not known here.
     #[error("content addresses of method `git` are not supported yet")]
     GitHash,
+    /// The token was triggered.
+    #[error("interrupted")]
+    Cancelled,
 }
 
 impl IngestError {
@@ -131,7 +137,7 @@ impl IngestError {
             Self::UnsupportedType(path, _)
             | Self::InvalidOwnership(path, _)
             | Self::Suspicious(path, _) => Some(path),
-            Self::GitHash => None,
+            Self::GitHash | Self::Cancelled => None,
         }
     }
 
@@ -149,10 +155,11 @@ impl IngestError {
 /// build.
 ///
 /// # Errors
-/// [`IngestError`]; the tree may then be canonical in part.
+/// [`IngestError`], [`IngestError::Cancelled`] among them; the tree may then be canonical in part.
 pub fn ingest(request: &IngestRequest<'_>, seen: &mut InodesSeen) -> Result<Ingested, IngestError> {
     let mut sink = Sums::new(request)?;
-    walk(request.path, Some(Canonicaliser::new(request.rules, seen)), &mut sink)?;
+    let canonicaliser = Canonicaliser::new(request.rules, seen);
+    walk(request.path, Some(canonicaliser), Some(request.cancel), &mut sink)?;
     sink.finish(request.path)
 }
 
@@ -189,7 +196,8 @@ impl Sums {
             }
             Some((Method::Git, _)) => return Err(IngestError::GitHash),
         };
-        let stream = Stream::new(Scanner::new(request.candidates), Digests::new(second));
+        let scanner = Scanner::new(request.candidates);
+        let stream = Stream::new(scanner, Digests::new(second), request.cancel.clone());
         let nar =
             Writer::new(stream).map_err(|e| IngestError::new(Trouble::from(e), request.path))?;
         Ok(Self { nar, fixed, root: None, entries: 0, bytes: 0 })

@@ -13,6 +13,8 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::walk::stop_if;
+use crate::base::Cancel;
 use crate::format::hash::Hasher;
 use crate::format::refs::Scanner;
 use crate::format::{Algorithm, Hash, StorePath};
@@ -84,13 +86,15 @@ pub(super) struct Stream {
     filled: usize,
     flushed: u64,
     scanner: Scanner,
+    cancel: Cancel,
     work: Work,
 }
 
 impl Stream {
-    pub(super) fn new(scanner: Scanner, digests: Digests) -> Self {
+    /// A stream that refuses what comes once `cancel` is triggered.
+    pub(super) fn new(scanner: Scanner, digests: Digests, cancel: Cancel) -> Self {
         let work = Work::Here(digests);
-        Self { buffer: vec![0; BUFFER], filled: 0, flushed: 0, scanner, work }
+        Self { buffer: vec![0; BUFFER], filled: 0, flushed: 0, scanner, cancel, work }
     }
 
     /// Bytes so far.
@@ -161,6 +165,7 @@ impl Stream {
 
     /// Hands a full buffer to the hasher and takes an empty one.
     fn pass_on(&mut self) -> io::Result<()> {
+        stop_if(Some(&self.cancel))?;
         if matches!(self.work, Work::Here(_)) {
             self.start_thread();
         }

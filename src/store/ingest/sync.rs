@@ -19,7 +19,7 @@ use crate::store::canonicalise::{Trouble, doing};
 /// [`IngestError::Io`] with the file that could not be flushed.
 pub fn sync_tree(path: &Path) -> Result<u64, IngestError> {
     let mut sink = Flush(0);
-    walk(path, None, &mut sink)?;
+    walk(path, None, None, &mut sink)?;
     Ok(sink.0)
 }
 

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::sync::LazyLock;
 
 use super::*;
+use crate::base::Urgency;
 use crate::store::restore::{Modes, dump, restore};
 
 const A: &str = "7h7qgvs4kgzsn8a6rb273saxyqh4jxlz-a";
@@ -19,8 +21,11 @@ fn paths(texts: &[&str]) -> BTreeSet<StorePath> {
 }
 
 fn request<'r>(path: &'r Path, candidates: &'r BTreeSet<StorePath>) -> IngestRequest<'r> {
-    IngestRequest { path, candidates, fixed: None, rules: NO_RULES }
+    IngestRequest { path, candidates, fixed: None, rules: NO_RULES, cancel: &CALM }
 }
+
+/// Never triggered.
+static CALM: LazyLock<Cancel> = LazyLock::new(|| Cancel::new().unwrap());
 
 fn take(path: &Path, candidates: &BTreeSet<StorePath>) -> Result<Ingested, IngestError> {
     ingest(&request(path, candidates), &mut InodesSeen::default())
@@ -368,7 +373,7 @@ fn restores_what_it_dumps() {
         restore(&bytes[..], &into, modes).unwrap();
         assert_eq!(nar(&into), bytes);
         assert!(restore(&bytes[..], &into, modes).is_err(), "it exists");
-        assert_eq!(first_difference(&top, &into).unwrap(), None);
+        assert_eq!(first_difference(&top, &into, &CALM).unwrap(), None);
     }
     let stored = temp.path().join("Store");
     assert_eq!((mode(&stored), mode(&stored.join("plain"))), (0o555, 0o444));
@@ -401,7 +406,7 @@ fn nothing_is_restored_outside() {
 fn first_differences() {
     let (temp, top) = tree();
     let (_other_temp, other) = tree();
-    let first = || first_difference(&top, &other).unwrap();
+    let first = || first_difference(&top, &other, &CALM).unwrap();
     assert_eq!(first(), None);
     fs::write(other.join("zzz"), "").unwrap();
     assert_eq!(first(), Some("zzz".into()));
@@ -412,7 +417,7 @@ fn first_differences() {
     fs::remove_file(other.join("dangling")).unwrap();
     assert_eq!(first(), Some("dangling".into()));
     assert_eq!(
-        first_difference(&top, temp.path().join("none").as_path()).unwrap(),
+        first_difference(&top, temp.path().join("none").as_path(), &CALM).unwrap(),
         Some("".into())
     );
 }
@@ -463,4 +468,73 @@ fn no_space_keeps_its_errno() {
     let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let error = dump(&top, &mut full).unwrap_err();
     assert_eq!(error.io().unwrap().raw_os_error(), Some(libc::ENOSPC));
+}
+
+/// Triggers at the file number `left`, and counts what comes after.
+struct Trip<'c> {
+    cancel: &'c Cancel,
+    left: u32,
+    after: u32,
+}
+
+impl Sink for Trip<'_> {
+    fn directory(&mut self, _: Option<&[u8]>, _: BorrowedFd<'_>) -> Result<(), Trouble> {
+        Ok(())
+    }
+    fn end_directory(&mut self) -> Result<(), Trouble> {
+        Ok(())
+    }
+    fn symlink(&mut self, _: Option<&[u8]>, _: &[u8]) -> Result<(), Trouble> {
+        Ok(())
+    }
+    fn regular(&mut self, _: Option<&[u8]>, _: File<'_>) -> Result<(), Trouble> {
+        self.after += u32::from(self.cancel.is_triggered());
+        self.left -= 1;
+        if self.left == 0 {
+            self.cancel.trigger(Urgency::Stop);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_token_ends_a_walk_at_the_next_file() {
+    let (_temp, top) = tree();
+    let cancel = Cancel::new().unwrap();
+    let mut sink = Trip { cancel: &cancel, left: 2, after: 0 };
+    let ended = walk(&top, None, Some(&cancel), &mut sink);
+    assert!(matches!(ended, Err(IngestError::Cancelled)), "{ended:?}");
+    assert_eq!((sink.left, sink.after), (0, 0));
+}
+
+#[test]
+fn a_token_ends_the_stream_of_a_large_file() {
+    let cancel = Cancel::new().unwrap();
+    let stream = Stream::new(Scanner::new(&paths(&[])), Digests::new(None), cancel.clone());
+    let (mut stream, piece) = (stream, vec![1; 64 * 1024]);
+    // Far enough for the hashing thread to run.
+    (0..40).for_each(|_| stream.write_all(&piece).unwrap());
+    cancel.trigger(Urgency::Stop);
+    let taken = (0..40).take_while(|_| stream.write_all(&piece).is_ok()).count();
+    assert!(taken <= 4, "no more than a buffer: {taken}");
+}
+
+#[test]
+fn a_triggered_token_lets_nothing_in() {
+    let (temp, top) = tree();
+    let (no, into) = (paths(&[]), temp.path().join("into"));
+    let cancel = Cancel::new().unwrap();
+    cancel.trigger(Urgency::Stop);
+    let asked = IngestRequest { cancel: &cancel, ..request(&top, &no) };
+    let mut seen = InodesSeen::default();
+    let moved = BTreeMap::from([(path(A), path(B))]);
+    for ended in [
+        ingest(&asked, &mut seen),
+        ingest_copying(&asked, &mut seen, &into),
+        ingest_rewriting(&asked, &mut seen, &moved, &into),
+    ] {
+        assert!(matches!(ended, Err(IngestError::Cancelled)), "{ended:?}");
+    }
+    let compared = first_difference(&top, &top, &cancel);
+    assert!(matches!(compared, Err(IngestError::Cancelled)), "{compared:?}");
 }

@@ -3,7 +3,8 @@
 //!
 //! Everything is relative to open folders and follows no symlink, so a tree that changes under
 //! the walk can make it fail but never leave the tree. Open fds grow with the depth alone, which
-//! ends where NARs end. Knows nothing of what a sink does.
+//! ends where NARs end. A token can stop it at any file; within a file that is the sink's to do.
+//! Knows nothing of what a sink does.
 
 use std::ffi::{CString, OsStr};
 use std::mem::MaybeUninit;
@@ -15,6 +16,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
 use super::IngestError;
+use crate::base::Cancel;
 use crate::base::fs::kind_word;
 use crate::format::nar::{Executable, MAX_DEPTH, NarError};
 use crate::store::canonicalise::{Canonicaliser, Trouble, doing};
@@ -71,16 +73,22 @@ struct Folder {
 }
 
 /// Walks the tree at `root`; with a canonicaliser each file is made canonical before `sink` gets
-/// it, so before its contents are read.
+/// it, so before its contents are read. Ends with [`IngestError::Cancelled`] soon after `cancel` is
+/// triggered.
 pub(in crate::store) fn walk<S: Sink>(
     root: &Path,
     canonicaliser: Option<Canonicaliser<'_>>,
+    cancel: Option<&Cancel>,
     sink: &mut S,
 ) -> Result<(), IngestError> {
     let list = vec![MaybeUninit::uninit(); LIST_BUFFER];
-    let mut walk =
-        Walk { sink, canonicaliser, path: root.to_path_buf(), list, folders: Vec::new() };
-    walk.run(root).map_err(|trouble| IngestError::new(trouble, &walk.path))
+    let path = root.to_path_buf();
+    let mut walk = Walk { sink, canonicaliser, cancel, path, list, folders: Vec::new() };
+    walk.run(root).map_err(|trouble| match walk.stop() {
+        // Whatever it was that went wrong: a sink that was told to stop has no better word.
+        Err(_) => IngestError::Cancelled,
+        Ok(()) => IngestError::new(trouble, &walk.path),
+    })
 }
 
 /// The open folder that holds `path`, and the name in it.
@@ -101,6 +109,7 @@ pub(in crate::store) fn open_parent(path: &Path) -> Result<(OwnedFd, CString), T
 struct Walk<'w, S> {
     sink: &'w mut S,
     canonicaliser: Option<Canonicaliser<'w>>,
+    cancel: Option<&'w Cancel>,
     /// Where the walk is, for errors.
     path: PathBuf,
     list: Vec<MaybeUninit<u8>>,
@@ -120,6 +129,7 @@ impl<S: Sink> Walk<'_, S> {
             self.folders.push(folder);
         }
         while let Some(mut folder) = self.folders.pop() {
+            self.stop()?;
             let Some(entry) = folder.entries.next() else {
                 self.sink.end_directory()?;
                 if !self.folders.is_empty() {
@@ -139,6 +149,11 @@ impl<S: Sink> Walk<'_, S> {
             }
         }
         Ok(())
+    }
+
+    /// An error if the walk is to end here.
+    fn stop(&self) -> Result<(), Trouble> {
+        stop_if(self.cancel).map_err(doing("walking"))
     }
 
     /// Visits one node; a folder is returned for its entries to be visited.
@@ -241,6 +256,7 @@ impl<S: Sink> Walk<'_, S> {
         let mut entries = Vec::new();
         let mut listing = RawDir::new(fd, &mut self.list);
         while let Some(found) = listing.next() {
+            stop_if(self.cancel).map_err(doing("listing"))?;
             let found = found.map_err(doing("listing"))?;
             let name = found.file_name();
             if name == c"." || name == c".." {
@@ -251,6 +267,14 @@ impl<S: Sink> Walk<'_, S> {
         }
         entries.sort_unstable_by(|a, b| a.placed().cmp(b.placed()));
         Ok(entries)
+    }
+}
+
+/// An error if `cancel` is triggered. Its words are never read: see [`walk`].
+pub(super) fn stop_if(cancel: Option<&Cancel>) -> std::io::Result<()> {
+    match cancel {
+        Some(cancel) if cancel.is_triggered() => Err(std::io::Error::other("cancelled")),
+        _ => Ok(()),
     }
 }
 
