@@ -11,9 +11,9 @@
 //!   format     base            bytes <-> values, pure | the operating system, said politely
 //! ```
 //! Arrows only go down and siblings do not see each other; `tests/floors.rs` holds every `crate::`
-//! path to this. `machine` imports `format` only, `sandbox` imports `base` only. The places of
-//! `hook` (programs that speak the build-hook protocol) and [`fetch`] (sources of paths) are kept;
-//! nothing lives there yet.
+//! path to this. `machine` imports `format` only, `sandbox` imports `base` only. [`fetch`] (sources
+//! of paths) is empty so far, and `hook` (programs that speak the build-hook protocol) has its
+//! place in the picture alone.
 //!
 //! # Data flow
 //! `cli::args` parses, `cli::config` resolves arguments, files and environment once. A command
@@ -24,9 +24,10 @@
 //!
 //! # Threads of a run
 //! The dispatcher (the caller's), one prober that answers what goals ask of the store in batches,
-//! one thread a job, one registrar that is the process's only writer, one that turns signals into
-//! messages, and the console. Builders hang under keepers, small processes forked by a nursery,
-//! which end everything a builder leaves behind, also when drover itself is killed.
+//! a thread for each job at work, one registrar that is the only writer while a run goes on, one
+//! that turns signals into messages, and the console. Builders hang under keepers, small processes
+//! forked by a nursery, which end everything a builder leaves behind, also when drover itself is
+//! killed.
 //!
 //! # Invariants
 //! - The machine has no clock, no I/O and no threads: the same events give the same effects. Every
@@ -37,6 +38,16 @@
 //! - Control messages never block and are never lost; log lines may be, and are counted then.
 //! - What goes wrong is either a `Failure` (why a goal did not succeed, plain data) or an `Error`
 //!   (we could not do our work); neither is printed where it happens.
+//!
+//! # Changing it
+//! | to add | touch |
+//! |---|---|
+//! | a state or transition | the table in the head of [`machine::derivation`] or [`machine::substitution`], its line in the code below it, its row in the tests |
+//! | a reason to fail | a variant in [`machine::failure`], the place that finds it, its words in [`engine::failure_words`] |
+//! | a step of a builder's setup | its row in [`sandbox::steps`], its bytes in `sandbox::order`, its arm in `sandbox::child` |
+//! | a kind of job | a variant of [`machine::vocab::Job`], a file in [`engine`], its arm in `engine::jobs` |
+//! | a setting | its row in [`cli::settings`], its meaning in [`cli::config`] |
+//! | a command | a file in [`cli`], its variant in [`cli::args`] |
 
 pub mod base;
 pub mod format;

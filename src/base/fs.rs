@@ -1,15 +1,15 @@
-//! Files, by descriptor: removal that no tree a builder leaves can stop, writes that are whole or
-//! not there, and the room that is left.
+//! Files, by descriptor: removal that no tree a builder leaves can stop, reads with a bound, and
+//! the room that is left.
 //!
 //! Removal never follows a symlink and never leaves the file system it began on. It holds at most
 //! a few descriptors whatever the depth and never names a path longer than one file name.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -226,61 +226,6 @@ fn unlink(
     Ok(())
 }
 
-/// Renames `path` to a name beside it that nobody has, so that it can be removed later: the new
-/// path, or `None` when nothing was there.
-pub fn rename_aside(path: &Path, mark: &str) -> Result<Option<PathBuf>> {
-    let name = path.file_name().ok_or(Errno::INVAL).doing("renaming", path)?;
-    for n in 0u32.. {
-        let mut aside = OsStr::new(".").to_os_string();
-        aside.push(name);
-        aside.push(format!(".{mark}-{}-{n}", std::process::id()));
-        let aside = path.with_file_name(aside);
-        let flags = rustix::fs::RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(rustix::fs::CWD, path, rustix::fs::CWD, &aside, flags) {
-            Ok(()) => return Ok(Some(aside)),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::EXIST) => {}
-            Err(e) => return Err(e).doing("renaming", path),
-        }
-    }
-    Err(Errno::EXIST).doing("renaming", path)
-}
-
-/// Makes `path` hold `bytes` with `mode`, on disk: by a file beside it that takes its place, so
-/// that nobody ever reads a part.
-pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let name = path.file_name().ok_or(Errno::INVAL).doing("writing", path)?;
-    let (mut file, draft) = create_draft(path, name)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&draft, path));
-    if let Err(source) = written {
-        let _ = std::fs::remove_file(&draft);
-        return Err(Error::Path { doing: "writing", path: path.to_path_buf(), source });
-    }
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => fsync_dir(parent),
-        _ => fsync_dir(Path::new(".")),
-    }
-}
-
-fn create_draft(path: &Path, name: &OsStr) -> Result<(File, PathBuf)> {
-    for n in 0u32.. {
-        let mut draft = OsStr::new(".").to_os_string();
-        draft.push(name);
-        draft.push(format!(".tmp-{}-{n}", std::process::id()));
-        let draft = path.with_file_name(draft);
-        match File::create_new(&draft) {
-            Ok(file) => return Ok((file, draft)),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e).doing("creating", &draft),
-        }
-    }
-    Err(Errno::EXIST).doing("creating a file beside", path)
-}
-
 /// Reads a regular file of at most `most` bytes. Anything else, a symlink too, is an error of kind
 /// [`ErrorKind::InvalidData`]: a pipe or device in its place could never end.
 pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
@@ -332,13 +277,6 @@ pub fn kind_word(kind: FileType) -> &'static str {
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
         FileType::Unknown => "a file of unknown type",
     }
-}
-
-/// Brings the entries of a folder to the disk.
-pub fn fsync_dir(path: &Path) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(path, flags, Mode::empty()).doing("opening", path)?;
-    rustix::fs::fsync(&folder).doing("syncing", path)
 }
 
 #[cfg(test)]
@@ -423,20 +361,8 @@ mod tests {
     }
 
     #[test]
-    fn written_whole_and_renamed_aside() {
+    fn there_is_room() {
         let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("file");
-        write_atomically(&path, b"one", 0o600).unwrap();
-        write_atomically(&path, b"two", 0o444).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o444);
-        let aside = rename_aside(&path, "old").unwrap().unwrap();
-        assert!(!path.exists() && aside.exists());
-        assert_eq!(rename_aside(&path, "old").unwrap(), None);
-        write_atomically(&path, b"three", 0o444).unwrap();
-        assert_ne!(rename_aside(&path, "old").unwrap().unwrap(), aside);
-        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 2);
-        assert!(write_atomically(&scratch.path().join("no/file"), b"", 0o600).is_err());
         assert!(room(scratch.path()).unwrap().bytes > 0);
     }
 }

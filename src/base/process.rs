@@ -2,10 +2,8 @@
 //! output is collected. Builders are not made here: see [`super::nursery`].
 //!
 //! A child here is watched through a pidfd and killed with its whole group, so an inherited pipe
-//! that somebody holds open delays nothing. What is process-wide (umask, limits, the handler of the
-//! wake signal) is set once and early: no thread can change it under another.
-
-#![expect(unsafe_code, reason = "signals to one thread have no safe wrapper")]
+//! that somebody holds open delays nothing. What is process-wide (umask, limits) is set once and
+//! early: no thread can change it under another.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -50,6 +48,7 @@ pub fn set_umask(mask: u32) {
 }
 
 /// Whether this process ignores `signal` by what it inherited or was set since.
+#[expect(unsafe_code, reason = "the action of a signal is asked by the call that sets it")]
 pub fn is_ignored(signal: i32) -> bool {
     // SAFETY: without a new action nothing is changed; all zeroes is a valid struct to fill in.
     let (asked, old) = unsafe {
@@ -57,41 +56,6 @@ pub fn is_ignored(signal: i32) -> bool {
         (libc::sigaction(signal, std::ptr::null(), &mut old), old)
     };
     asked == 0 && old.sa_sigaction == libc::SIG_IGN
-}
-
-/// Gives [`Waker`] a signal that interrupts system calls instead of restarting them. To be called
-/// once before the first wait that may have to be given up.
-pub fn install_wake_signal() -> Result<()> {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
-    extern "C" fn nothing(_: libc::c_int) {}
-    // No SA_RESTART: the interrupted call returning is the purpose.
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing, so it is safe wherever it interrupts.
-    unsafe { sigaction(WAKE, &action) }.map(drop).calling("installing a signal handler")
-}
-
-const WAKE: nix::sys::signal::Signal = nix::sys::signal::Signal::SIGUSR2;
-
-/// Interrupts one thread of this process in a blocking system call, which then fails with EINTR. A
-/// signal that comes just before the call is lost: repeat until the thread reports.
-#[derive(Debug, Clone, Copy)]
-pub struct Waker {
-    thread: i32,
-}
-
-impl Waker {
-    /// For the calling thread.
-    pub fn of_this_thread() -> Waker {
-        Waker { thread: nix::unistd::gettid().as_raw() }
-    }
-
-    /// Interrupts it. A thread that is gone is no error; one that took its number sees an
-    /// interruption for nothing.
-    pub fn wake(self) {
-        let process = nix::unistd::getpid().as_raw();
-        // SAFETY: plain numbers; the signal reaches no other process.
-        unsafe { libc::syscall(libc::SYS_tgkill, process, self.thread, WAKE as libc::c_int) };
-    }
 }
 
 /// A descriptor that is readable once the process `pid` has ended. `pid` must be a child of ours
@@ -318,25 +282,6 @@ mod tests {
         let cancel = Cancel::new().unwrap();
         cancel.trigger(Urgency::Stop);
         assert_eq!(sh("sleep 1000; :").run(&cancel).unwrap().status.signal(), Some(9));
-    }
-
-    #[test]
-    fn a_thread_is_woken_from_a_blocking_call() {
-        install_wake_signal().unwrap();
-        let (read, _write) = fd::pipe(65536).unwrap();
-        let (send, receive) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            send.send(Waker::of_this_thread()).unwrap();
-            let got = rustix::io::read(&read, &mut [0u8; 1]);
-            send.send(Waker::of_this_thread()).unwrap();
-            got
-        });
-        let waker = receive.recv().unwrap();
-        waker.wake();
-        while receive.recv_timeout(Duration::from_millis(20)).is_err() {
-            waker.wake();
-        }
-        assert_eq!(thread.join().unwrap(), Err(rustix::io::Errno::INTR));
     }
 
     #[test]

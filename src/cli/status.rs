@@ -4,6 +4,7 @@
 //! writes nothing and has no clock.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::engine::report::{LockHolder, Notice, Outcome, Progress, Reclaimed};
 use crate::format::{StoreDir, StorePath};
@@ -53,23 +54,7 @@ impl Status {
             }
             Notice::BuildFinished { drv, outcome, duration } => {
                 self.running.remove(drv);
-                let took = seconds(*duration);
-                match outcome {
-                    Outcome::Built => {
-                        self.change(|dir| format!("built '{}' in {took}", dir.print(drv)))
-                    }
-                    Outcome::Cancelled => {
-                        self.change(|dir| format!("cancelled '{}'", dir.print(drv)))
-                    }
-                    Outcome::Failed(why @ Failure::InputsFailed { .. }) => self
-                        .change(|dir| format!("cannot build '{}': {}", dir.print(drv), short(why))),
-                    Outcome::Failed(failure) if duration.is_zero() => {
-                        Some(self.failed(drv, failure, ""))
-                    }
-                    Outcome::Failed(failure) => {
-                        Some(self.failed(drv, failure, &format!(" after {took}")))
-                    }
-                }
+                self.finished(drv, outcome, *duration)
             }
             Notice::LogLine { drv, line } => {
                 Some(format!("{}> {}", name(drv), sanitise::line(line, self.colours)))
@@ -97,6 +82,19 @@ impl Status {
                 None
             }
             Notice::Warning(text) => Some(plain(&format!("warning: {text}"))),
+        }
+    }
+
+    fn finished(&self, drv: &StorePath, outcome: &Outcome, duration: Duration) -> Option<String> {
+        let took = seconds(duration);
+        match outcome {
+            Outcome::Built => self.change(|dir| format!("built '{}' in {took}", dir.print(drv))),
+            Outcome::Cancelled => self.change(|dir| format!("cancelled '{}'", dir.print(drv))),
+            Outcome::Failed(why @ Failure::InputsFailed { .. }) => {
+                self.change(|dir| format!("cannot build '{}': {}", dir.print(drv), short(why)))
+            }
+            Outcome::Failed(failure) if duration.is_zero() => Some(self.failed(drv, failure, "")),
+            Outcome::Failed(failure) => Some(self.failed(drv, failure, &format!(" after {took}"))),
         }
     }
 

@@ -2,9 +2,9 @@
 //! [`Moments`].
 //!
 //! A thread whose job is over waits for another one, so a run has as many as work at a time, not as
-//! many as builds. Whatever happens to a thread (a panic, or none to be had) becomes a moment of its
-//! goal: nobody waits for one that is gone. Invariant: nothing of a run is held by a thread that
-//! waits.
+//! many as builds. Whatever happens to a thread (a panic, or none to be had) becomes a moment of
+//! its goal: nobody waits for one that is gone. Invariant: nothing of a run is held by a thread
+//! that waits.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

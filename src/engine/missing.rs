@@ -60,14 +60,7 @@ pub fn missing(store: &Store, requests: &[Request]) -> Result<Missing, StoreErro
             }
             plan.will_build.push(path.clone());
             opaque.extend(drv.input_srcs.iter().cloned());
-            for (input, node) in &drv.input_drvs {
-                let outputs = Outputs::named(node.outputs.iter().map(String::as_str));
-                let known = seen.get(input).is_some_and(|known| known.covers(&outputs));
-                if !known {
-                    want(&mut seen, input.clone(), &outputs);
-                    want(&mut level, input.clone(), &outputs);
-                }
-            }
+            want_inputs(drv, &mut seen, &mut level);
         }
     }
     plan.will_build.reverse();
@@ -76,6 +69,21 @@ pub fn missing(store: &Store, requests: &[Request]) -> Result<Missing, StoreErro
     let valid = store.view().valid(&opaque)?;
     plan.unknown.extend(opaque.into_iter().filter(|path| !valid.contains(path)));
     Ok(plan)
+}
+
+/// Wants of the next level what was not wanted of an earlier one.
+fn want_inputs(
+    drv: &Derivation,
+    seen: &mut BTreeMap<StorePath, Outputs>,
+    level: &mut BTreeMap<StorePath, Outputs>,
+) {
+    for (input, node) in &drv.input_drvs {
+        let outputs = Outputs::named(node.outputs.iter().map(String::as_str));
+        if !seen.get(input).is_some_and(|known| known.covers(&outputs)) {
+            want(seen, input.clone(), &outputs);
+            want(level, input.clone(), &outputs);
+        }
+    }
 }
 
 fn want(level: &mut BTreeMap<StorePath, Outputs>, path: StorePath, outputs: &Outputs) {

@@ -234,12 +234,6 @@ impl Derivation {
         self.kind() == Kind::Fixed
     }
 
-    /// Whether the builder is a part of the engine (`builtin:…`).
-    #[must_use]
-    pub fn is_builtin(&self) -> bool {
-        self.builder.starts_with(b"builtin:")
-    }
-
     /// Whether the platform can be written: it is printed without escapes, so a quote or backslash
     /// in it would make other fields of what is read back.
     #[must_use]

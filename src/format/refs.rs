@@ -8,7 +8,7 @@
 //! How: a window of 32 digits covers a whole block of 16 at any fixed phase, so blocks with a
 //! byte outside the alphabet, nearly all in practice, are skipped without looking closer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::StorePath;
 use super::base32::is_digit;
@@ -175,52 +175,6 @@ impl Drop for Certain<'_> {
     }
 }
 
-/// Orders paths so that each comes after those of them that it refers to; a reference to itself
-/// or to a path outside `references` does not count.
-///
-/// # Errors
-/// The paths on a circle, each referring to the next and the last to the first.
-pub fn sort_by_references(
-    references: &BTreeMap<StorePath, BTreeSet<StorePath>>,
-) -> Result<Vec<StorePath>, Vec<StorePath>> {
-    let inner = |path: &StorePath| {
-        let all = references.get(path).into_iter().flatten();
-        let own = path.clone();
-        all.filter(move |r| **r != own && references.contains_key(*r))
-    };
-    let mut sorted = Vec::with_capacity(references.len());
-    let mut referrers: BTreeMap<&StorePath, Vec<&StorePath>> = BTreeMap::new();
-    let mut waits: BTreeMap<&StorePath, usize> = BTreeMap::new();
-    for path in references.keys() {
-        waits.insert(path, inner(path).count());
-        inner(path).for_each(|r| referrers.entry(r).or_default().push(path));
-    }
-    let mut ready: BTreeSet<&StorePath> =
-        waits.iter().filter(|(_, n)| **n == 0).map(|(path, _)| *path).collect();
-    while let Some(path) = ready.pop_first() {
-        waits.remove(path);
-        sorted.push(path.clone());
-        for &referrer in referrers.get(path).into_iter().flatten() {
-            if let Some(left) = waits.get_mut(referrer) {
-                *left -= 1;
-                if *left == 0 {
-                    ready.insert(referrer);
-                }
-            }
-        }
-    }
-    // Each path that still waits refers to another that waits: following leads into a circle.
-    let mut trail: Vec<&StorePath> = waits.keys().next().copied().into_iter().collect();
-    while let Some(&last) = trail.last() {
-        let Some(next) = inner(last).find(|r| waits.contains_key(*r)) else { break };
-        if let Some(start) = trail.iter().position(|p| *p == next) {
-            return Err(trail[start..].iter().map(|p| (*p).clone()).collect());
-        }
-        trail.push(next);
-    }
-    Ok(sorted)
-}
-
 /// Calls `visit` with start and end of each longest run of at least 32 digits.
 fn each_run(data: &[u8], mut visit: impl FnMut(usize, usize)) {
     let (blocks, rest) = data.as_chunks::<BLOCK>();
@@ -348,23 +302,6 @@ mod tests {
         let mut scanner = Scanner::new(&twins);
         scanner.update(twins[0].hash_part().as_bytes());
         assert_eq!(scanner.finish(), BTreeSet::from([twins[0].clone()]));
-    }
-
-    #[test]
-    fn references_come_first_and_circles_are_named() {
-        let [a, b, c] = <[StorePath; 3]>::try_from(candidates()).unwrap();
-        let outside = path("1h7qgvs4kgzsn8a6rb273saxyqh4jxlz-x");
-        let set = |paths: &[&StorePath]| paths.iter().map(|p| (*p).clone()).collect();
-        let mut graph: BTreeMap<StorePath, BTreeSet<StorePath>> = BTreeMap::from([
-            (a.clone(), set(&[&a, &b, &outside])),
-            (b.clone(), set(&[&c])),
-            (c.clone(), set(&[])),
-        ]);
-        assert_eq!(sort_by_references(&graph), Ok(vec![c.clone(), b.clone(), a.clone()]));
-        graph.insert(c.clone(), set(&[&b]));
-        let mut circle = sort_by_references(&graph).unwrap_err();
-        circle.sort();
-        assert_eq!(circle, [b, c], "and not what merely leads to it");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{Failure, Machine};
 impl Machine {
     pub(super) fn summarise(&self) -> Summary {
         let mut blocked: BTreeMap<GoalId, usize> = BTreeMap::new();
-        for (&id, &root) in &self.roots {
+        for (&id, &root) in &self.blame.roots {
             *blocked.entry(root).or_default() += usize::from(self.is_derivation(id));
         }
         let tops = self.tops.iter().map(|(request, id)| TopResult {
@@ -21,12 +21,12 @@ impl Machine {
             outcome: self.outcome(*id).cloned().unwrap_or(Outcome::Cancelled),
         });
         let listed = |(id, failure): &(GoalId, Failure)| {
-            let root = self.roots.get(id).copied().unwrap_or(*id);
+            let root = self.blame.roots.get(id).copied().unwrap_or(*id);
             let count = if root == *id { blocked.get(id).copied().unwrap_or(0) } else { 0 };
             let key = self.goals[id.0 as usize].key.clone();
             FailedGoal { goal: *id, key, failure: failure.clone(), root, blocked: count }
         };
-        let mut failures: Vec<FailedGoal> = self.failures.iter().map(listed).collect();
+        let mut failures: Vec<FailedGoal> = self.blame.failures.iter().map(listed).collect();
         failures.sort_by_key(|failed| failed.root != failed.goal);
         Summary { end: self.end, tops: tops.collect(), failures, tally: self.tally() }
     }
@@ -40,7 +40,9 @@ impl Machine {
                 Some(Outcome::Substituted) => &mut tally.substituted,
                 Some(Outcome::AlreadyValid) => &mut tally.already_valid,
                 Some(Outcome::Absent) => &mut tally.absent,
-                Some(Outcome::Failed(_)) if self.roots.contains_key(&id) => &mut tally.blocked,
+                Some(Outcome::Failed(_)) if self.blame.roots.contains_key(&id) => {
+                    &mut tally.blocked
+                }
                 Some(Outcome::Failed(_)) => &mut tally.failed,
                 Some(Outcome::Cancelled) | None => &mut tally.cancelled,
             };
@@ -60,13 +62,15 @@ impl Machine {
             let path = |id: &GoalId| self.goals[id.0 as usize].key.path.clone();
             let paths: Vec<_> = cycle.iter().map(path).collect();
             for &id in &cycle {
-                if self.goals[id.0 as usize].is_live() {
-                    if id != cycle[0] {
-                        self.roots.insert(id, cycle[0]);
-                    }
-                    let why = Failure::DependencyCycle { paths: paths.clone() };
-                    self.finish(id, Outcome::Failed(why));
+                // The end of one may have ended others.
+                if !self.goals[id.0 as usize].is_live() {
+                    continue;
                 }
+                if id != cycle[0] {
+                    self.blame.roots.insert(id, cycle[0]);
+                }
+                let why = Failure::DependencyCycle { paths: paths.clone() };
+                self.finish(id, Outcome::Failed(why));
             }
         }
     }

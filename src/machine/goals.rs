@@ -68,7 +68,7 @@ pub(super) struct Needs {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) slot: Option<SlotKind>,
-    pub(super) user: Option<()>,
+    pub(super) user: bool,
     pub(super) ticket: Option<(SlotKind, Ticket)>,
 }
 

@@ -93,7 +93,7 @@ impl Machine {
                 Resolved::Well
             }
         };
-        let root = self.roots.get(&id).copied().unwrap_or(id);
+        let root = self.blame.roots.get(&id).copied().unwrap_or(id);
         let needs = &mut self.goals[waiter.goal.0 as usize].needs;
         needs.open -= 1;
         let bad = match resolved {
@@ -174,7 +174,7 @@ impl Machine {
         if !spoiled {
             return;
         }
-        let root = self.roots.get(&id).copied().unwrap_or(id);
+        let root = self.blame.roots.get(&id).copied().unwrap_or(id);
         for above in early {
             let goal = &mut self.goals[above.0 as usize];
             if goal.is_live() {
@@ -186,8 +186,8 @@ impl Machine {
 
     /// A path that no source has turns out to be a failure: named once.
     fn mark_missing(&mut self, id: GoalId) {
-        if self.missing.insert(id) {
-            self.failures.push((id, Failure::NoSubstituter));
+        if self.blame.missing.insert(id) {
+            self.blame.failures.push((id, Failure::NoSubstituter));
         }
     }
 }

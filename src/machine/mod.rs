@@ -85,6 +85,13 @@ pub struct Machine {
     turn: Turn,
     counts: Counts,
     end: End,
+    blame: Blame,
+}
+
+/// What went wrong, and whose fault it is.
+#[derive(Debug, Default)]
+struct Blame {
+    /// In the order in which the goals ended.
     failures: Vec<(GoalId, Failure)>,
     /// Root causes of failed goals that failed because of another.
     roots: BTreeMap<GoalId, GoalId>,
@@ -98,9 +105,9 @@ struct Turn {
     effects: Vec<Effect>,
     queries: BTreeMap<SourceId, Vec<(GoalId, StorePath)>>,
     /// A build has ended, which may change the hook's mind.
-    stirred: Option<()>,
+    stirred: bool,
     /// A target has failed, which ends the run once all that depend on it have failed of it.
-    failed: Option<()>,
+    failed: bool,
 }
 
 impl Machine {
@@ -124,9 +131,7 @@ impl Machine {
             turn: Turn::default(),
             counts: Counts::default(),
             end: End::Completed,
-            failures: Vec::new(),
-            roots: BTreeMap::new(),
-            missing: BTreeSet::new(),
+            blame: Blame::default(),
         }
     }
 
@@ -204,7 +209,7 @@ impl Machine {
                     Task::Unneeded(id) => self.stop_unneeded(id),
                 }
             }
-            if self.turn.failed.take().is_some() {
+            if std::mem::take(&mut self.turn.failed) {
                 self.end_early(End::FailedEarly);
                 continue;
             }
@@ -258,7 +263,7 @@ impl Machine {
             Pending::HookAsked => self.shared.hooks.answered(),
             Pending::Build | Pending::Hooked => {
                 self.shared.hooks.ended();
-                self.turn.stirred = Some(());
+                self.turn.stirred = true;
             }
             Pending::UserWait => self.shared.users.watched(id),
             Pending::Nothing
@@ -326,7 +331,7 @@ impl Machine {
             let held = &mut self.goals[id.0 as usize].held;
             (held.slot, held.ticket) = (Some(SlotKind::Build), None);
             if self.policy.users.is_some() {
-                held.user = Some(());
+                held.user = true;
                 self.shared.users.take();
             }
             self.work.push_back(Task::Input(id, Input::Slot));

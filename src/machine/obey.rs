@@ -3,6 +3,8 @@
 //! It does not know why a goal orders something. What a goal holds is kept in its record, so that
 //! its end gives back all of it, whatever it was doing.
 
+use std::mem;
+
 use super::goals::{Pending, Standing};
 use super::graph::Terms;
 use super::vocab::{
@@ -110,7 +112,7 @@ impl Machine {
     }
 
     fn free_user(&mut self, id: GoalId) {
-        if self.goals[id.0 as usize].held.user.take().is_some() {
+        if mem::take(&mut self.goals[id.0 as usize].held.user) {
             self.shared.users.free();
         }
     }
@@ -158,7 +160,7 @@ impl Machine {
 
     /// After the end of a build, or when nothing else will happen, the heads may ask again.
     pub(super) fn wake_hooks(&mut self) {
-        let stirred = self.turn.stirred.take().is_some();
+        let stirred = mem::take(&mut self.turn.stirred);
         if !stirred && !self.shared.hooks.is_quiet() {
             return;
         }
@@ -187,7 +189,7 @@ impl Machine {
         self.counts.done += usize::from(outcome.is_success());
         if let Outcome::Failed(why) = &outcome {
             self.counts.failed += 1;
-            self.failures.push((id, why.clone()));
+            self.blame.failures.push((id, why.clone()));
             self.note_root(id, why.clone());
         }
         let goal = &self.goals[id.0 as usize];
@@ -198,7 +200,7 @@ impl Machine {
         self.goals[id.0 as usize].shrink();
         let stop = self.policy.on_failure == OnFailure::Stop;
         if bad && standing == Standing::Top && stop {
-            self.turn.failed = Some(());
+            self.turn.failed = true;
         }
     }
 
@@ -209,7 +211,7 @@ impl Machine {
             Failure::InputsFailed { .. } | Failure::SubstitutesFailed | Failure::MissingDerivation
         );
         if let Some(root) = needs.spoiler.or(needs.root).filter(|_| from_needs) {
-            self.roots.insert(id, root);
+            self.blame.roots.insert(id, root);
         }
     }
 

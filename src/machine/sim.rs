@@ -659,7 +659,7 @@ impl<'c> World<'c> {
             return Err("something was cancelled though all was to go on".into());
         }
         let counted: usize = summary.failures.iter().map(|failed| failed.blocked).sum();
-        let blocked = self.machine.roots.keys().filter(|id| self.machine.is_derivation(**id));
+        let blocked = self.machine.blame.roots.keys().filter(|id| self.machine.is_derivation(**id));
         if counted != blocked.count() {
             return Err("a blocked derivation belongs to no failure that is listed".into());
         }

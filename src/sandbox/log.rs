@@ -117,11 +117,6 @@ impl Tail {
         self.lines.iter().map(Vec::as_slice)
     }
 
-    /// Gives the lines away, oldest first.
-    pub fn into_lines(self) -> Vec<Vec<u8>> {
-        self.lines.into()
-    }
-
     fn oldest(&mut self) -> Option<Vec<u8>> {
         let line = self.lines.pop_front()?;
         self.bytes -= line.len();
@@ -182,7 +177,7 @@ mod tests {
         for n in 0..100 {
             tail.push(n.to_string().as_bytes());
         }
-        assert_eq!(tail.into_lines(), [b"97", b"98", b"99"]);
+        assert!(tail.lines().eq([b"97", b"98", b"99"]));
 
         let mut tail = Tail::new(usize::MAX);
         for _ in 0..1000 {

@@ -2,7 +2,7 @@
 //! or copied as a source.
 //!
 //! As Nix, such a file is believed only if the output paths that it states follow from it:
-//! else whoever builds it would make a path that belongs to another derivation (semantics B15).
+//! else whoever builds it would make a path that belongs to another derivation.
 
 use std::collections::BTreeMap;
 use std::path::Path;

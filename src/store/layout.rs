@@ -3,7 +3,7 @@
 //! Paths only: nothing here looks at the disk. The *logical* store folder is part of every hash
 //! and reference; the *real* one is where the files are, and differs where a store is diverted.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::format::{StoreDir, StorePath};
 
@@ -26,12 +26,6 @@ impl Layout {
     pub fn new(store_dir: StoreDir, state_dir: PathBuf, log_dir: PathBuf) -> Self {
         let real_store_dir = PathBuf::from(store_dir.as_str());
         Self { store_dir, real_store_dir, state_dir, log_dir }
-    }
-
-    /// Whether the files lie elsewhere than their paths say.
-    #[must_use]
-    pub fn is_diverted(&self) -> bool {
-        self.real_store_dir != Path::new(self.store_dir.as_str())
     }
 
     /// Where `path` lies on this machine.
@@ -106,18 +100,6 @@ impl Layout {
         self.state_dir.join("gc-socket/socket")
     }
 
-    /// Profiles, roots all of them.
-    #[must_use]
-    pub fn profiles_dir(&self) -> PathBuf {
-        self.state_dir.join("profiles")
-    }
-
-    /// Lock files of the build users.
-    #[must_use]
-    pub fn user_pool_dir(&self) -> PathBuf {
-        self.state_dir.join("userpool")
-    }
-
     /// The log of a derivation while it builds, uncompressed: `drvs/xx/rest`.
     #[must_use]
     pub fn log_file(&self, drv: &StorePath) -> PathBuf {
@@ -155,6 +137,5 @@ mod tests {
         assert_eq!(shown(layout.log_file(&path)), format!("/l/drvs/7h/{}", &base[2..]));
         let compressed = format!("/l/drvs/7h/{}.bz2", &base[2..]);
         assert_eq!(shown(layout.compressed_log_file(&path)), compressed);
-        assert!(!layout.is_diverted());
     }
 }

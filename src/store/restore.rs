@@ -54,18 +54,6 @@ pub fn restore(source: impl Read, into: &Path, modes: Modes) -> Result<(), Resto
     nar::read(source, &mut Restore::new(into, modes)?)
 }
 
-/// As [`restore`], but takes exactly one NAR from the front of `source` and returns its length.
-///
-/// # Errors
-/// As [`restore`].
-pub fn restore_prefix(
-    source: &mut impl Read,
-    into: &Path,
-    modes: Modes,
-) -> Result<u64, RestoreError> {
-    nar::read_prefix(source, &mut Restore::new(into, modes)?)
-}
-
 /// Writes the NAR of the tree at `path` to `out` and changes nothing of the tree.
 ///
 /// # Errors

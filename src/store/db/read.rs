@@ -251,15 +251,4 @@ impl Db {
             Ok(found)
         })
     }
-
-    /// The valid path with this hash part.
-    ///
-    /// # Errors
-    /// As [`Db::closure`].
-    pub fn path_from_hash_part(&self, hash_part: &str) -> Result<Option<StorePath>, StoreError> {
-        let from = format!("{}/{hash_part}", self.store_dir);
-        let sql = "select path from ValidPaths where path >= ?1 order by path limit 1";
-        let found = self.set("looking for a hash part", sql, &from)?;
-        Ok(found.into_iter().find(|path| path.hash_part() == hash_part))
-    }
 }

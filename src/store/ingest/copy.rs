@@ -31,17 +31,7 @@ pub fn ingest_copying(
     seen: &mut InodesSeen,
     into: &Path,
 ) -> Result<Ingested, IngestError> {
-    let canonicaliser = Canonicaliser::new(request.rules, seen);
-    copy(request, Some(canonicaliser), None, into)
-}
-
-/// Copies a tree that stays as it is, such as a source of the user's, to `into`, which must not
-/// exist. `request.rules` do not apply: the copy is ours and canonical, whatever the tree is.
-///
-/// # Errors
-/// As [`super::ingest`]; what was written to `into` until then stays there.
-pub fn add_copy(request: &IngestRequest<'_>, into: &Path) -> Result<Ingested, IngestError> {
-    copy(request, None, None, into)
+    copy(request, seen, None, into)
 }
 
 /// Takes an output of a scratch path in as a copy at `into`, in which each path of `rewrites` is
@@ -58,8 +48,7 @@ pub fn ingest_rewriting(
 ) -> Result<Ingested, IngestError> {
     let parts = rewrites.iter().map(|(from, to)| (hash_part(from), hash_part(to)));
     let rewriter = Rewriter::new(parts.collect::<Vec<(HashPart, HashPart)>>());
-    let canonicaliser = Canonicaliser::new(request.rules, seen);
-    copy(request, Some(canonicaliser), Some(rewriter), into)
+    copy(request, seen, Some(rewriter), into)
 }
 
 /// Renames a tree of ours to its place, which must not exist or be an empty folder.
@@ -88,10 +77,11 @@ pub fn move_into_place(from: &Path, to: &Path) -> Result<(), IngestError> {
 
 fn copy(
     request: &IngestRequest<'_>,
-    canonicaliser: Option<Canonicaliser<'_>>,
+    seen: &mut InodesSeen,
     rewriter: Option<Rewriter>,
     into: &Path,
 ) -> Result<Ingested, IngestError> {
+    let canonicaliser = Some(Canonicaliser::new(request.rules, seen));
     let tree = TreeWriter::new(into, Modes::Store).map_err(|t| IngestError::new(t, into))?;
     let sums = Sums::new(request)?;
     let mut sink = Copy { sums, tree, rewriter, piece: vec![0; PIECE] };

@@ -19,7 +19,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 pub(super) use copy::write_all;
-pub use copy::{add_copy, ingest_copying, ingest_rewriting, move_into_place};
+pub use copy::{ingest_copying, ingest_rewriting, move_into_place};
 pub use difference::first_difference;
 pub use sync::sync_tree;
 
@@ -161,33 +161,6 @@ pub fn ingest(request: &IngestRequest<'_>, seen: &mut InodesSeen) -> Result<Inge
     let canonicaliser = Canonicaliser::new(request.rules, seen);
     walk(request.path, Some(canonicaliser), Some(request.cancel), &mut sink)?;
     sink.finish(request.path)
-}
-
-/// Makes a tree canonical without reading its files.
-///
-/// # Errors
-/// As [`ingest`].
-pub fn canonicalise_tree(
-    path: &Path,
-    rules: Rules<'_>,
-    seen: &mut InodesSeen,
-) -> Result<(), IngestError> {
-    struct Ignore;
-    impl Sink for Ignore {
-        fn directory(&mut self, _: Option<&[u8]>, _: BorrowedFd<'_>) -> Result<(), Trouble> {
-            Ok(())
-        }
-        fn end_directory(&mut self) -> Result<(), Trouble> {
-            Ok(())
-        }
-        fn symlink(&mut self, _: Option<&[u8]>, _: &[u8]) -> Result<(), Trouble> {
-            Ok(())
-        }
-        fn regular(&mut self, _: Option<&[u8]>, _: File<'_>) -> Result<(), Trouble> {
-            Ok(())
-        }
-    }
-    walk(path, Some(Canonicaliser::new(rules, seen)), None, &mut Ignore)
 }
 
 /// The sink that ingests: what it is given becomes a NAR that goes through scan and hashes.

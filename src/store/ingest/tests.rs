@@ -205,7 +205,9 @@ fn attributes_go_unless_ignored() {
         }
     }
     let rules = Rules { owner: None, ignored_acls: &["user.two".to_owned()] };
-    canonicalise_tree(&top, rules, &mut InodesSeen::default()).unwrap();
+    let none = BTreeSet::new();
+    let request = IngestRequest { rules, ..request(&top, &none) };
+    ingest(&request, &mut InodesSeen::default()).unwrap();
     let mut list = [0; 256];
     let len = rustix::fs::listxattr(&file, &mut list).unwrap();
     assert_eq!(&list[..len], b"user.two\0");
@@ -458,19 +460,6 @@ fn agrees_with_the_real_nix_store() {
     let hash = String::from_utf8(asked.stdout).unwrap();
     let got = take(&top, &BTreeSet::new()).unwrap();
     assert_eq!(hash.trim(), got.nar_hash.typed_base32());
-}
-
-#[test]
-fn sources_are_copied_and_left_alone() {
-    let (temp, top) = tree();
-    chmod(&top, 0o775);
-    let bytes = nar(&top);
-    let into = temp.path().join("copy");
-    let all = paths(&[A]);
-    let got = add_copy(&request(&top, &all), &into).unwrap();
-    assert_eq!((got.nar_hash, &got.references), (Hash::sha256(&bytes), &all));
-    assert_eq!((mode(&top), mode(&top.join("run"))), (0o775, 0o4711));
-    assert_eq!(take(&into, &all).unwrap(), got);
 }
 
 #[test]
