@@ -193,7 +193,7 @@ impl BuildDir {
                 Err(Errno::EXIST) => {}
                 other => {
                     other.doing("keeping the build folder", &self.path)?;
-                    // Others may look at what failed, as with Nix (semantics F35).
+                    // Others may look at what failed, as with Nix.
                     let readable = rustix::fs::Mode::from_raw_mode(0o755);
                     let folder = self.lock.take();
                     folder
