@@ -19,6 +19,7 @@ pub mod dump_db;
 pub mod engine_settings;
 pub mod environment;
 pub mod exit_code;
+pub mod guess;
 pub mod hash_file;
 pub mod hash_path;
 pub mod input;
