@@ -63,7 +63,9 @@ fn settings_come_from_files_environment_and_flags() {
     for line in ["cores = 1", "max-jobs = 2", "timeout = 3", "log-lines = 4", "keep-going = true"] {
         assert!(out.lines().any(|l| l == line), "{line}: {out}");
     }
-    assert_eq!(err, "warning: unknown setting 'foo'\nwarning: unknown setting 'bar'\n");
+    let conf = home.path().join("config/drover/drover.conf");
+    let foo = format!("warning: unknown setting 'foo' ({}:2)\n", conf.display());
+    assert_eq!(err, format!("{foo}warning: unknown setting 'bar' (--option)\n"));
 }
 
 #[test]

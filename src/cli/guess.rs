@@ -1,10 +1,12 @@
-//! What was probably meant by an argument that leads to no store path, and what to do about it.
+//! What was probably meant by arguments that cannot be used, and what to do about it.
 //!
 //! For error messages alone: nothing is ever used in place of what was given. It knows the words
 //! that users of Nix have at hand (flakes, expressions, files beside the store) and looks at what
 //! lies at the path, no further.
 
 use std::path::Path;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::format::StoreDir;
 
@@ -55,8 +57,43 @@ fn evaluated(argument: &Path, text: &str) -> Option<String> {
     })
 }
 
+/// Flags of Nix's commands that are for its evaluator.
+const EVALUATION: [&str; 12] = [
+    "-A",
+    "--attr",
+    "-E",
+    "--expr",
+    "-f",
+    "--file",
+    "-I",
+    "--include",
+    "--arg",
+    "--argstr",
+    "--impure",
+    "--show-trace",
+];
+
+/// What to say of a command line that clap refuses, where clap's own words would mislead.
+#[must_use]
+pub fn refusal(error: &clap::Error) -> Option<String> {
+    let given = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(given))) => given,
+        _ => return None,
+    };
+    EVALUATION.contains(&given.as_str()).then(|| {
+        format!(
+            "drover evaluates no Nix expressions, which `{given}` is for: let Nix write the \
+             derivation, with `nix-instantiate` or `nix path-info --derivation`, and give the \
+             path that it prints"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::args::Cli;
     use super::*;
 
     fn advice(argument: &Path) -> String {
@@ -97,5 +134,23 @@ mod tests {
         assert!(missing.contains("no such file"), "{missing}");
         let other = why(Path::new("/nix/store/x"), &StoreDir::new("/else").unwrap());
         assert!(other.contains("NIX_STORE_DIR"), "{other}");
+    }
+
+    fn parse(arguments: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["drover", "build"].into_iter().chain(arguments.split(' ')))
+    }
+
+    #[test]
+    fn flags_of_the_evaluator_get_an_answer_of_their_own() {
+        for flag in ["-A x", "--expr x", "-f x", "--impure x", "--arg a b"] {
+            let error = parse(flag).unwrap_err();
+            let said = refusal(&error).unwrap_or_else(|| panic!("{flag}: {error}"));
+            assert!(said.contains(flag.split(' ').next().unwrap()), "{said}");
+            assert!(said.contains("nix-instantiate"), "{said}");
+        }
+        for other in ["--nonsense x", "--jsn x", "-o"] {
+            let error = parse(other).unwrap_err();
+            assert_eq!(refusal(&error), None, "{other}");
+        }
     }
 }

@@ -115,6 +115,10 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(why) = guess::refusal(&error) {
+                complain(&format!("error: {why}"));
+                return ExitCode::from(USAGE);
+            }
             // Help goes to standard output; that nobody reads it is no error.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
