@@ -111,7 +111,10 @@ fn realise(
         }
     };
     let links = if args.no_link { Ok(()) } else { make_links(store, &report, &args.out_link) };
-    let words = summary::summary(&report, style(store, config, talk, look));
+    let mut words = summary::summary(&report, style(store, config, talk, look));
+    if args.check && talk != Talk::Quiet {
+        words.insert_str(0, &summary::same_again(&report));
+    }
     match report.interrupted {
         Some(_) => console.finish_within(words, LAST_WORDS),
         None => console.finish(words),
