@@ -126,7 +126,7 @@ fn a_full_disk_at_stdout_is_an_error() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let (code, _, err) = run(drover(home.path()).args(["completions", "bash"]).stdout(full));
     assert_eq!(code, Some(1));
-    assert!(err.contains("No space left"), "{err}");
+    assert!(err.contains("writing to standard output: No space left"), "{err}");
 }
 
 #[test]

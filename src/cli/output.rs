@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Write};
 /// # Errors
 /// What the system says, except that nobody reads any more.
 pub fn write(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Named(io::stdout().lock());
     forgive(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
@@ -27,11 +27,29 @@ pub fn line(text: &str) -> io::Result<()> {
 /// # Errors
 /// As [`write()`], and whatever `fill` says.
 pub fn stream(fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut out = io::BufWriter::with_capacity(1 << 16, Named(io::stdout().lock()));
     let result = fill(&mut out).and_then(|()| out.flush());
     // What is left in the buffer must not be written again on drop.
     let _ = out.into_parts();
     forgive(result)
+}
+
+/// Says in its errors what could not be written to.
+struct Named<W>(W);
+
+impl<W: Write> Write for Named<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(named)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(named)
+    }
+}
+
+/// An interrupted write is no failure: whoever writes tries again by its kind, which stays.
+fn named(e: io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("writing to standard output: {e}"))
 }
 
 fn forgive(result: io::Result<()>) -> io::Result<()> {
