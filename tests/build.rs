@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{World, fail_with, lines, shell, succeed, text};
+use crate::support::{World, fail_with, lines, report, shell, succeed, text};
 
 /// Keys of each object of `--json`, and of its `failure`.
 const KEYS: [&str; 8] =
@@ -606,8 +606,41 @@ fn builtins_that_cannot_be_built_are_told() {
         assert_eq!(report.json[0]["failure"]["kind"], kind, "{}", report.stderr);
         let message = report.json[0]["failure"]["message"].as_str().unwrap();
         assert!(message.contains(&format!("builtin:{builder}")), "{message}");
-        assert_ne!(report.code, 0);
+        assert_eq!(report.code, 100);
     }
+    world.is_tidy();
+}
+
+#[test]
+fn what_is_not_supported_fails_like_any_derivation() {
+    let world = World::new();
+    let later = "derivation { name = \"later\"; system = \"builtin\"; \
+                 builder = \"builtin:buildenv\"; }";
+    let floating = shell(
+        "floating",
+        "__contentAddressed = true; outputHashMode = \"recursive\"; outputHashAlgo = \"sha256\";",
+        "echo > $out",
+    );
+    world.configure("experimental-features = nix-command ca-derivations");
+    let drvs = world.instantiate(&format!(
+        "let later = {later}; in [ ({}) ({}) ({floating}) ]",
+        shell("above", "inherit later;", "echo > $out"),
+        shell("beside", "", "echo > $out"),
+    ));
+    let report = world.build(["-k", "-j1", &drvs[0], &drvs[1]]);
+    assert_eq!(report.code, 100, "{}", report.stderr);
+    let word = |n: usize, key: &str| report.json[n][key].as_str().unwrap();
+    assert_eq!(word(0, "status"), "dependency-failed");
+    assert_eq!(word(1, "status"), "built", "the rest goes on");
+    assert!(word(2, "drvPath").ends_with("-later.drv"), "the root failure: {}", report.json);
+    assert_eq!(report.json[2]["failure"]["kind"], "not-supported");
+    assert_eq!(report.json[2]["failure"]["blocked"], 1);
+    let report = world.build([&drvs[2], &drvs[1]]);
+    assert_eq!((report.code, &report.json[0]["failure"]["kind"]), (100, &"not-supported".into()));
+    let late = shell("late", "", "sleep 60; echo > $out");
+    let late = world.instantiate_one(&late);
+    let report = world.build(["-k", "--timeout", "1", &late, &drvs[2]]);
+    assert_eq!(report.code, 101, "bits are or-ed: {}", report.stderr);
     world.is_tidy();
 }
 
@@ -628,7 +661,7 @@ fn kinds_of_tomorrow_are_refused_by_name() {
         let report = world.build([drv]);
         assert_eq!(
             (report.code, &report.json[0]["status"] == "built"),
-            (1, false),
+            (100, false),
             "{}",
             report.stderr
         );
@@ -661,7 +694,7 @@ fn kinds_of_tomorrow_are_refused_by_name() {
         last = text(&succeed(add.stdin(fs::File::open(file).unwrap())));
     }
     let report = world.build([&last]);
-    assert_eq!(report.code, 1, "{}", report.stderr);
+    assert_eq!(report.code, 100, "{}", report.stderr);
     let message = report.json[0]["failure"]["message"].as_str().unwrap();
     assert!(message.contains("not supported yet") && message.contains("dynamic"), "{message}");
     world.is_tidy();
@@ -878,4 +911,68 @@ fn a_recipe_takes_derivations_and_folders() {
     assert_eq!(refers, want, "what it got is found in what it made");
     world.nix_verifies();
     world.is_tidy();
+}
+
+#[test]
+fn json_tells_of_targets_that_cannot_be_used() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("good", "", "echo > $out"));
+    fs::write(world.path("work/bad.toml"), "[a]\nbuilder = \"/bin/sh\"\nimputs = []\n").unwrap();
+    let missing = format!("{}/7h7qgvs4kgzsn8a6rb273saxyqh4jxlz-hello.drv", world.store().display());
+    let targets = ["/etc/passwd", &drv, "bad.toml", "none.toml", &format!("{drv}^"), &missing];
+    let report = world.build(targets);
+    assert_eq!(report.code, 1, "{}", report.stderr);
+    assert_eq!(report.json.as_array().unwrap().len(), targets.len(), "{}", report.json);
+    for (record, target) in report.json.as_array().unwrap().iter().zip(targets) {
+        assert_eq!((&record["target"], &record["drvPath"]), (&target.into(), &json!(null)));
+        let as_ever = keys(record).into_iter().filter(|key| *key != "target");
+        assert_eq!(as_ever.collect::<Vec<_>>(), KEYS);
+        assert_eq!(keys(&record["failure"]), FAILURE_KEYS);
+        let word = match target {
+            "/etc/passwd" => "cannot use `/etc/passwd`: it is not in the store",
+            "bad.toml" => "bad.toml:3: ",
+            "none.toml" => "cannot read recipe `none.toml`",
+            target if target.ends_with('^') => "names no output",
+            _ => {
+                assert_eq!(record["status"], "cancelled", "{record}");
+                assert_eq!(record["failure"]["kind"], "cancelled", "{record}");
+                continue;
+            }
+        };
+        assert_eq!(record["status"], "failed", "{record}");
+        assert_eq!(record["failure"]["kind"], "bad-target", "{record}");
+        let message = record["failure"]["message"].as_str().unwrap();
+        assert!(message.contains(word), "{message}");
+        assert!(report.stderr.contains(word), "every one is said: {}", report.stderr);
+    }
+    let report = world.build([&missing]);
+    assert_eq!((report.code, &report.json[0]["drvPath"]), (1, &missing.as_str().into()));
+    assert_eq!(report.json[0]["failure"]["kind"], "missing-derivation");
+    let (db, schema) = (world.path("var/db"), world.path("var/db/schema"));
+    fs::write(&schema, "11").unwrap();
+    let report = world.build([&drv]);
+    assert_eq!((report.code, &report.json[0]["failure"]["kind"]), (1, &"engine".into()));
+    let message = report.json[0]["failure"]["message"].as_str().unwrap();
+    assert!(message.contains(db.to_str().unwrap()), "{message}");
+}
+
+#[test]
+fn tables_that_are_not_named_are_usage() {
+    let world = World::new();
+    let table = |n: usize| format!("[job{n}]\nbuilder = \"/bin/sh\"\n");
+    fs::write(world.path("work/jobs.toml"), (0..30).map(table).collect::<String>()).unwrap();
+    for command in [&["build"][..], &["derivation", "instantiate"]] {
+        let error = fail_with(2, world.drover(command).arg("jobs.toml#"));
+        let want = "error: cannot use `jobs.toml#`: no name of a table follows the `#`: give \
+                    `jobs.toml#TABLE`, or `jobs.toml` for all that no other table needs\n";
+        assert_eq!(error, want);
+        let error = fail_with(1, world.drover(command).arg("jobs.toml#nothing-like-it"));
+        let want = "there is no table `nothing-like-it` (the recipe has `job0`, `job1`,";
+        assert!(error.contains(want) && error.contains("`job7` and 22 more)\n"), "{error}");
+    }
+    let report = report(&mut world.drover(["build", "--json", "jobs.toml#"]));
+    assert_eq!((report.code, &report.json[0]["failure"]["kind"]), (2, &"bad-target".into()));
+    fs::write(world.path("work/jobs.toml"), "").unwrap();
+    let error = fail_with(1, &mut world.drover(["build", "jobs.toml#x"]));
+    assert!(error.contains("there is no table `x` (the recipe has none)"), "{error}");
 }

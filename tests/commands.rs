@@ -487,10 +487,7 @@ fn a_reader_that_leaves_is_no_error() {
 
 /// drover as somebody who may write nothing of `world`: another user where we are root.
 fn powerless(world: &World, arguments: &[&str]) -> Command {
-    let program = world.path("drover");
-    if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_drover"), &program).unwrap();
-    }
+    let program = world.own_program();
     let root = nix::unistd::Uid::effective().is_root();
     let mut command = if root { world.command("setpriv") } else { world.command(&program) };
     if root {
@@ -519,4 +516,24 @@ fn a_store_that_cannot_be_written_can_be_asked() {
         assert!(error.contains("choose another store with `--store`"), "{write:?}: {error}");
     }
     succeed(world.command("chmod").args(["-R", "u+w"]).arg(world.path("")));
+}
+
+#[test]
+fn a_full_standard_output_is_named() {
+    let world = World::new();
+    let (drv, _) = graph(&world);
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [
+        &["query", "--requisites", &drv][..],
+        &["path-info", "--json", &drv],
+        &["nar", "dump", &drv],
+        &["build", "--no-link", &drv],
+        &["build", "--no-link", "--json", &drv],
+        &["dump-db"],
+        &["config", "show"],
+    ] {
+        let error = fail_with(1, world.drover(arguments).stdout(full()));
+        let want = "cannot write to standard output: No space left on device";
+        assert!(error.contains(want), "{arguments:?}: {error}");
+    }
 }

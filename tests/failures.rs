@@ -323,15 +323,15 @@ fn sizes_are_limited() {
 fn modes_and_kinds_of_files_that_no_store_takes() {
     let world = World::new();
     for (script, word) in [
-        ("echo > $out; chmod 664 $out", "suspicious ownership or permission"),
-        ("mkdir $out; chmod 1777 $out", "suspicious ownership or permission"),
-        ("mkdir $out; mkfifo $out/pipe", "unsupported type"),
-        ("mkfifo $out", "unsupported type"),
-        ("mkdir $out; mknod $out/null c 1 3", "unsupported type"),
+        ("echo > $out; chmod 664 $out", "it is a regular file of user"),
+        ("mkdir $out; chmod 1777 $out", "mode 1777; rejecting output 'out'"),
+        ("mkdir $out; mkfifo $out/pipe", "unsupported type: it is a named pipe"),
+        ("mkfifo $out", "unsupported type: it is a named pipe"),
+        ("mkdir $out; mknod $out/null c 1 3", "unsupported type: it is a device"),
         (
             "mkdir $out; perl -MIO::Socket::UNIX -e \
               'IO::Socket::UNIX->new(Listen => 1, Local => \"s\")' && mv s $out/",
-            "unsupported type",
+            "unsupported type: it is a socket",
         ),
     ] {
         let failed = fails(&world, &shell("odd", "", script), []);
@@ -342,6 +342,8 @@ fn modes_and_kinds_of_files_that_no_store_takes() {
             failed.stderr
         );
         assert!(failed.message().contains(word), "{script}: {}", failed.message());
+        let suspicious = failed.message().contains("suspicious ownership or permission");
+        assert_eq!(suspicious, script.contains("chmod"), "{script}: {}", failed.message());
     }
 }
 

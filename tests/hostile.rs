@@ -62,21 +62,34 @@ fn derivations_that_are_no_files() {
     let world = World::new();
     let drv = instantiate(&world, &[("odd", "echo > $out")]).remove(0);
     std::fs::remove_file(&drv).unwrap();
-    let expect = |why: &str| {
-        let error = fail_with(1, &mut world.drover(["build", "--no-link", &drv]));
-        assert!(error.contains(&drv) && error.contains(why), "{error}");
+    let expect = |code: i32, kind: &str, why: &str| {
+        let report = world.build([&drv]);
+        let failure = &report.json[0]["failure"];
+        assert_eq!((report.code, &failure["kind"]), (code, &kind.into()), "{}", report.stderr);
+        let message = failure["message"].as_str().unwrap();
+        assert!(message.contains(&drv) && message.contains(why), "{message}");
+        assert!(report.stderr.contains(why), "{}", report.stderr);
         let error = fail_with(1, &mut world.drover(["derivation", "show", &drv]));
         assert!(error.contains(&drv) && error.contains(why), "{error}");
     };
-    expect("No such file");
+    // The store has lost it: no fault of the derivation.
+    expect(1, "engine", "No such file");
+    let bad = |why: &str| expect(100, "bad-derivation", why);
     symlink("/dev/zero", &drv).unwrap();
-    expect("it is a symlink");
+    bad("it is a symlink, not a regular file");
     std::fs::remove_file(&drv).unwrap();
     succeed(world.command("mkfifo").arg(&drv));
-    expect("it is not a regular file");
+    bad("it is a named pipe, not a regular file");
+    std::fs::remove_file(&drv).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(&drv).unwrap();
+    bad("it is a socket, not a regular file");
+    drop(socket);
+    std::fs::remove_file(&drv).unwrap();
+    std::fs::File::create(&drv).unwrap().set_len(1 << 40).unwrap();
+    bad("it has more than ");
     std::fs::remove_file(&drv).unwrap();
     std::fs::create_dir(&drv).unwrap();
-    expect("it is not a regular file");
+    bad("it is a folder, not a regular file");
 }
 
 #[test]
@@ -128,9 +141,9 @@ const BUILDERS: &[(&str, &str, Option<&str>)] = &[
         "mkdir $out; cd $out; mkdir -p $(yes d | head -70 | tr '\\n' /)",
         Some("nested deeper than 64 levels"),
     ),
-    ("pipe", "mkfifo $out", Some("unsupported type")),
-    ("pipe-inside", "mkdir $out; mkfifo $out/p", Some("unsupported type")),
-    ("open", "mkdir $out; chmod 777 $out", Some("suspicious ownership or permission")),
+    ("pipe", "mkfifo $out", Some("unsupported type: it is a named pipe")),
+    ("pipe-inside", "mkdir $out; mkfifo $out/p", Some("unsupported type: it is a named pipe")),
+    ("open", "mkdir $out; chmod 777 $out", Some("mode 0777; rejecting output 'out'")),
     ("nothing", "exit 0", Some("failed to produce output")),
     ("killer", "echo > $out; kill -9 $PPID; sleep 60", Some("the keeper of the build process")),
 ];
@@ -297,4 +310,55 @@ fn a_working_folder_that_is_gone() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(texts(&output).contains("cannot make the link `result`"), "{}", texts(&output));
+}
+
+#[test]
+fn derivations_with_wrong_output_paths_get_in_nowhere() {
+    let world = World::new();
+    let input = shell("input", "", "echo > $out");
+    let drv = world.instantiate_one(&shell("x", &format!("input = {input};"), "cat $input > $out"));
+    let out = text(&succeed(&mut world.nix("nix-store", ["--query", "--outputs", &drv])));
+    let hash = &Path::new(&out).file_name().unwrap().to_str().unwrap()[..32];
+    let references = succeed(&mut world.nix("nix-store", ["--query", "--references", &drv]));
+    let changed = std::fs::read_to_string(&drv).unwrap().replace(hash, &"0".repeat(32));
+    let wrong = world.store().join(format!("{}-x.drv", "1".repeat(32)));
+    std::fs::write(&wrong, &changed).unwrap();
+    let wrong = wrong.to_str().unwrap();
+    let want = "incorrect output".to_owned();
+    let references = lines(&references);
+    let record = format!("{wrong}\n\n{}\n{}\n", references.len(), references.join("\n"));
+    let input = world.path("work/record");
+    std::fs::write(&input, record).unwrap();
+    let stdin = || std::fs::File::open(&input).unwrap();
+    let nix = fail_with(1, world.nix("nix-store", ["--register-validity"]).stdin(stdin()));
+    let ours = fail_with(1, world.drover(["register"]).stdin(stdin()));
+    for (who, said) in [("nix", nix), ("drover", ours)] {
+        assert!(
+            said.contains(wrong) && said.contains(&want) && said.contains(&out[..8]),
+            "{who}: {said}"
+        );
+    }
+    std::fs::write(world.path("work/x.drv"), &changed).unwrap();
+    let ours = fail_with(1, &mut world.drover(["add", "x.drv"]));
+    world.is_tidy();
+    let nix = fail_with(1, &mut world.nix("nix-store", ["--add", "x.drv"]));
+    for (who, said) in [("nix", nix), ("drover", ours)] {
+        assert!(said.contains("x.drv") && said.contains(&want), "{who}: {said}");
+    }
+    let error = fail_with(1, &mut world.drover(["build", "--no-link", wrong]));
+    assert!(error.contains(&format!("cannot build missing derivation '{wrong}'")), "{error}");
+    // A sound one is taken, by both to the same path with the same outputs.
+    std::fs::copy(&drv, world.path("work/x.drv")).unwrap();
+    let ours = text(&succeed(&mut world.drover(["add", "x.drv"])));
+    let outputs = |path: &str| {
+        let sql = format!(
+            "select d.path from DerivationOutputs d join ValidPaths v on v.id = d.drv \
+             where v.path = '{path}'"
+        );
+        text(&succeed(world.command("sqlite3").arg(world.path("var/db/db.sqlite")).arg(sql)))
+    };
+    assert_eq!(outputs(&ours), out);
+    world.nix_deletes(["--delete", &ours]);
+    assert_eq!(text(&succeed(&mut world.nix("nix-store", ["--add", "x.drv"]))), ours);
+    assert_eq!(outputs(&ours), out);
 }

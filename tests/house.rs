@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Lines of a file without its head and its tests.
 const MOST_LINES: usize = 400;
+/// Lines with words in the head of a file that is no test.
+const LEAST_HEAD: usize = 3;
 const MOST_COLUMNS: usize = 100;
 /// In tests, which quote texts of other languages that read better whole.
 const MOST_COLUMNS_IN_TESTS: usize = 150;
@@ -135,11 +137,17 @@ fn lines_are_short() {
 
 #[test]
 fn files_say_what_they_are() {
-    let wrong: Vec<_> = files()
-        .iter()
-        .filter(|file| !file.is_test() && file.head().next().is_none())
-        .map(|file| format!("{}: no head (`//!`)", file.name))
-        .collect();
+    let mut wrong = Vec::new();
+    for file in files().iter().filter(|file| !file.is_test()) {
+        let lines = file.head().filter(|line| line.len() > "//!".len()).count();
+        if lines < LEAST_HEAD {
+            wrong.push(format!(
+                "{}: its head (`//!`) has {lines} lines: say what it is, what it does not know, \
+                 which invariant it keeps",
+                file.name
+            ));
+        }
+    }
     none(&wrong);
 }
 

@@ -33,6 +33,8 @@ mod readme;
 mod recipe;
 /// One process under its keeper: its world, its end, its limits, its family.
 mod sandbox;
+/// How often the database is asked.
+mod statements;
 /// Stores that are not as they should be, and stores of a user's own.
 mod stores;
 /// The store and the programs that tests work with.

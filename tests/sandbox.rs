@@ -398,17 +398,63 @@ fn a_killed_keeper_is_an_error_and_leaves_nobody() {
 }
 
 #[test]
-fn a_stopped_keeper_is_ended_by_a_limit() {
-    // The nursery ends the orphans of a lost keeper: it must not be killed meanwhile.
+fn a_stopped_keeper_goes_on() {
+    // The nursery wakes it: it must not be killed meanwhile.
     let _alone = alone();
     let fifo = Fifo::new();
     let dead = fifo.watch();
-    let script =
-        format!("exec 9>{}; (setsid sleep 1000 &); kill -STOP $PPID; sleep 1000", fifo.path());
-    let limits = Limits { timeout: Some(Duration::from_millis(100)), ..Limits::default() };
-    let (exit, _) = run_with(&shell(&script), &limits);
-    assert_eq!((exit.ended, exit.family), (Ended::TimedOut, Family::MayLive));
+    let script = format!("exec 9>{}; (setsid sleep 1000 &); kill -STOP $PPID; exit 3", fifo.path());
+    let (exit, _) = run_shell(&script);
+    assert_eq!((exit.ended, exit.family), (Ended::Exited(3), Family::Gone));
     dead.recv_timeout(LONG).expect("a process survives");
+}
+
+/// In a process of its own, started by the test below: no other builder borrows its keepers.
+#[test]
+#[ignore = "the body of a process that the next test starts"]
+fn one_keeper_and_many_builders() {
+    let (first, _) = keeper_of("(setsid sleep 1000 &)");
+    for _ in 0..20 {
+        assert_eq!(keeper_of("(setsid sleep 1000 &)").0, first, "the family of the last is gone");
+    }
+    // What one used is not put down to the next, and how one ended neither.
+    let (_, large) = keeper_of("dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null");
+    assert!(large.usage.max_rss > 60 << 20, "{large:?}");
+    let (_, small) = keeper_of("kill -9 $$");
+    assert!(small.usage.max_rss < 30 << 20, "{small:?}");
+    assert_eq!((small.ended, small.family), (Ended::Signalled(9), Family::Gone));
+    // One that could not start leaves no keeper behind, one that was ended neither.
+    let mut plan = shell("exit 0");
+    plan.program = "/no/such".into();
+    run(&plan, &Limits::default(), &mut Vec::new(), &Cancel::new().unwrap()).unwrap_err();
+    let limits = Limits { timeout: Some(Duration::from_millis(50)), ..Limits::default() };
+    assert_eq!(run_with(&shell("sleep 1000"), &limits).0.ended, Ended::TimedOut);
+    let (another, _) = keeper_of("exit 0");
+    // One that is killed while it waits is replaced, with and without its nursery.
+    let pid = i32::try_from(another).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    kill(another);
+    ended(&pidfd);
+    assert_eq!(keeper_of("exit 4").1.ended, Ended::Exited(4));
+    kill(nursery::nursery_pid().unwrap());
+    assert_eq!(keeper_of("exit 5").1.ended, Ended::Exited(5));
+}
+
+/// The keeper of a builder that ran.
+fn keeper_of(script: &str) -> (u32, Exit) {
+    let (exit, log) = run_shell(&format!("echo $PPID; {script}"));
+    (log.trim().parse().unwrap(), exit)
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "makes the process that is to be alone")]
+fn a_keeper_takes_one_builder_after_the_other() {
+    let alone = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "sandbox::one_keeper_and_many_builders"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.status.success() && text.contains("1 passed"), "{text}");
 }
 
 /// In a process of its own, started by the test below: runs a script and never returns by itself.
@@ -455,11 +501,14 @@ fn sigkill_of_drover_leaves_nobody_after_a_second() {
     assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
     // Keepers and nursery have nothing left to do either; a pidfd is the event of their end.
     assert_eq!(keepers.len(), 9, "eight keepers and the nursery");
-    for pidfd in keepers {
-        let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-        let time = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-        assert_eq!(rustix::event::poll(&mut fds, Some(&time)), Ok(1), "a keeper stays");
-    }
+    keepers.iter().for_each(ended);
+}
+
+/// Waits until a process has ended.
+fn ended(pidfd: &std::os::fd::OwnedFd) {
+    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+    let time = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut fds, Some(&time)), Ok(1), "a keeper stays");
 }
 
 /// The nursery of the process `pid` and its keepers, held by descriptor.

@@ -2,7 +2,6 @@
 //! permission, symlinks; and stores of a user's own.
 
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::Path;
 use std::process::Command;
 
 use crate::support::{World, fail_with, lines, shell, succeed, text, texts};
@@ -124,16 +123,10 @@ fn read_only_folders() {
 
 /// drover as a user without rights. Such a user can run a copy that lies where it may look.
 fn as_nobody(world: &World, arguments: &[&str]) -> Command {
-    let program = world.path("drover");
-    if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_drover"), &program).unwrap();
-        let open = |path: &Path, mode| {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-        };
-        open(&world.path(""), 0o755);
-        open(&program, 0o755);
-        chown(world.path("home"), Some(NOBODY), Some(NOBODY)).unwrap();
-    }
+    let program = world.own_program();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(world.path(""), open).unwrap();
+    chown(world.path("home"), Some(NOBODY), Some(NOBODY)).unwrap();
     let mut command = world.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
     command.args(arguments);

@@ -1,5 +1,8 @@
 //! A token by which the dispatcher stops a job: cheap to ask, and a descriptor to poll on beside
-//! pipes and processes. It is only ever set, never reset; all clones see the same state.
+//! pipes and processes, so that no wait needs a time-out only to look whether it was cancelled.
+//!
+//! It knows neither jobs nor why they are stopped. It is only ever set, never reset, and urgency
+//! only grows; all clones see the same state.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;

@@ -1,5 +1,8 @@
 //! What can go wrong between us and the operating system: what we were doing, on which path, and
 //! the system's word for it. Knows no derivations; the floors above wrap it in their own errors.
+//!
+//! Errors are values for whoever called: nothing on this floor prints or logs one. A cause is kept
+//! as [`io::Error`], never as text, since callers ask it for its kind (no space, no permission).
 
 use std::error::Error as StdError;
 use std::io;

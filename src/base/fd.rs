@@ -1,5 +1,8 @@
 //! Descriptors: every one made here is CLOEXEC from birth, so that none leaks into a child another
 //! thread makes at the same moment. Knows nothing of what is sent.
+//!
+//! Descriptors are owned values; numbers occur only where the kernel speaks in them (received
+//! messages, `close_range`), and those places are the only unsafe ones.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

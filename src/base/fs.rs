@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -281,19 +281,27 @@ fn create_draft(path: &Path, name: &OsStr) -> Result<(File, PathBuf)> {
     Err(Errno::EXIST).doing("creating a file beside", path)
 }
 
-/// Reads a regular file of at most `most` bytes. Anything else, a symlink too, is an error: a pipe
-/// or device in its place could never end.
+/// Reads a regular file of at most `most` bytes. Anything else, a symlink too, is an error of kind
+/// [`ErrorKind::InvalidData`]: a pipe or device in its place could never end.
 pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
     use std::io::Read;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {
         // What the kernel calls a loop is a symlink here.
-        Err(Errno::LOOP) => return Err(not_regular("a symlink")).doing("reading", path),
+        Err(Errno::LOOP) => {
+            return Err(not_regular(FileType::Symlink)).doing("reading", path);
+        }
+        // A socket cannot be opened, nor a device that is not there.
+        Err(Errno::NXIO) => {
+            let stat = rustix::fs::lstat(path).doing("reading", path)?;
+            return Err(not_regular(FileType::from_raw_mode(stat.st_mode))).doing("reading", path);
+        }
         other => other.doing("reading", path)?,
     };
     let stat = rustix::fs::fstat(&fd).doing("reading", path)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(not_regular("not a regular file")).doing("reading", path);
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind != FileType::RegularFile {
+        return Err(not_regular(kind)).doing("reading", path);
     }
     // With room for one byte more, the read that finds the end needs no other.
     let size = u64::try_from(stat.st_size).unwrap_or(0).min(most);
@@ -302,13 +310,28 @@ pub fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
     File::from(fd).take(most.saturating_add(1)).read_to_end(&mut bytes).doing("reading", path)?;
     if bytes.len() as u64 > most {
         let why = format!("it has more than {most} bytes");
-        return Err(std::io::Error::other(why)).doing("reading", path);
+        return Err(std::io::Error::new(ErrorKind::InvalidData, why)).doing("reading", path);
     }
     Ok(bytes)
 }
 
-fn not_regular(what: &str) -> std::io::Error {
-    std::io::Error::other(format!("it is {what}"))
+fn not_regular(kind: FileType) -> std::io::Error {
+    let why = format!("it is {}, not a regular file", kind_word(kind));
+    std::io::Error::new(ErrorKind::InvalidData, why)
+}
+
+/// What a file is, with its article.
+#[must_use]
+pub fn kind_word(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a regular file",
+        FileType::Directory => "a folder",
+        FileType::Symlink => "a symlink",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "a file of unknown type",
+    }
 }
 
 /// Brings the entries of a folder to the disk.
@@ -333,8 +356,8 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), Mode::from_raw_mode(0o600)).unwrap();
         let words = [
             ("link", 5, "it is a symlink"),
-            ("pipe", 5, "it is not a regular file"),
-            (".", 5, "it is not a regular file"),
+            ("pipe", 5, "it is a named pipe, not a regular file"),
+            (".", 5, "it is a folder, not a regular file"),
             ("file", 4, "it has more than 4 bytes"),
             ("none", 4, "No such file"),
         ];

@@ -3,9 +3,9 @@
 //! - the **nursery** (one, see [`super::nursery`]) receives requests, forks a keeper for each and
 //!   ends the descendants of a keeper that was killed: it is the subreaper above them;
 //! - a **keeper** (one a builder) is the builder's parent and the subreaper of all its descendants.
-//!   It holds no descriptor but the line. When the builder ends it kills every descendant left,
-//!   setsid'd and daemonised ones too, then reports. When the line ends (drover was killed, or
-//!   asks) it does the same.
+//!   It holds no descriptor but the line and locks. When the builder ends it kills every descendant
+//!   left, setsid'd and daemonised ones too, then reports; with none left it takes the next order.
+//!   When the line ends (drover was killed, or asks) it does the same and exits.
 //!
 //! All signals are blocked in both and they are in a session of their own, so neither a terminal
 //! nor `kill(0)` of a builder reaches them. What is not held: a builder of the same user can kill
@@ -21,7 +21,6 @@ use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -33,8 +32,8 @@ use super::nursery::{Death, HEADER, MOST_LOCKS, Report, VERB};
 /// How long a report waits for descendants to die.
 const PATIENCE: Duration = Duration::from_millis(900);
 
-/// Descriptors of a request.
-const MOST_FDS: usize = 3 + MOST_LOCKS;
+/// Descriptors of an order.
+const MOST_FDS: usize = 2 + MOST_LOCKS;
 
 /// Starts the process that a payload describes, with the log as its output: its pid, or the number
 /// of the step that failed and the system's error number.
@@ -78,27 +77,27 @@ fn nurse(launch: Launch) -> std::io::Result<()> {
             collect(&mut keepers);
         }
         if request {
-            let Some(fds) = fd::receive_fds::<MOST_FDS>(rustix::stdio::stdin())? else {
+            let Some(fds) = fd::receive_fds::<1>(rustix::stdio::stdin())? else {
                 return Ok(());
             };
-            let mut fds = fds.into_iter();
-            if let (Some(order), Some(log), Some(line)) = (fds.next(), fds.next(), fds.next()) {
-                // What else came are locks. They are never touched: the child has them open.
-                keepers.extend(fork_keeper(order, log, line, &signals, launch));
-            }
+            keepers.extend(fds.into_iter().filter_map(|line| fork_keeper(&line, &signals, launch)));
         }
     }
 }
 
-/// Collects keepers that ended; the orphans of one that was killed are ended too.
+/// Collects keepers that ended; the orphans of one that was killed are ended too. One that its
+/// builder has stopped goes on: a limit or an interrupt must find it awake.
 fn collect(keepers: &mut BTreeSet<i32>) {
     let mut killed = false;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::Exited(pid, _)) => {
                 keepers.remove(&pid.as_raw());
             }
             Ok(WaitStatus::Signaled(pid, ..)) => killed |= keepers.remove(&pid.as_raw()),
+            Ok(WaitStatus::Stopped(pid, _)) => {
+                let _ = kill(pid, Signal::SIGCONT);
+            }
             Ok(WaitStatus::StillAlive) | Err(_) => break,
             Ok(_) => {}
         }
@@ -109,30 +108,24 @@ fn collect(keepers: &mut BTreeSet<i32>) {
     }
 }
 
-fn fork_keeper(
-    order: OwnedFd,
-    log: OwnedFd,
-    line: OwnedFd,
-    signals: &SignalFd,
-    launch: Launch,
-) -> Option<i32> {
+fn fork_keeper(line: &OwnedFd, signals: &SignalFd, launch: Launch) -> Option<i32> {
     // SAFETY: this process has one thread, so the child may go on as any program would.
     match unsafe { nix::unistd::fork() } {
         Ok(ForkResult::Parent { child }) => Some(child.as_raw()),
         Ok(ForkResult::Child) => {
-            keep(File::from(order), log, &line, signals, launch);
+            keep(line, signals, launch);
             // SAFETY: ends this process without running what the nursery registered for its exit.
             unsafe { libc::_exit(0) }
         }
         Err(errno) => {
-            let _ = rustix::io::write(&line, &Report::NoKeeper(errno as i32).encode());
+            let _ = rustix::io::write(line, &Report::NoKeeper(errno as i32).encode());
             None
         }
     }
 }
 
-/// The keeper's life.
-fn keep(order: File, log: OwnedFd, line: &OwnedFd, signals: &SignalFd, launch: Launch) {
+/// The keeper's life: one order after the other, until the line ends.
+fn keep(line: &OwnedFd, signals: &SignalFd, launch: Launch) {
     let _ = nix::sys::prctl::set_name(c"drover-keeper");
     // The nursery's socket: while a keeper held it, drover would not see the nursery's death.
     let _ = rustix::stdio::dup2_stdin(rustix::stdio::stdout());
@@ -140,6 +133,18 @@ fn keep(order: File, log: OwnedFd, line: &OwnedFd, signals: &SignalFd, launch: L
         let _ = rustix::io::write(line, &Report::NoKeeper(errno as i32).encode());
         return;
     }
+    while let Ok(Some(fds)) = fd::receive_fds::<MOST_FDS>(line.as_fd()) {
+        let mut fds = fds.into_iter();
+        let (Some(order), Some(log)) = (fds.next(), fds.next()) else { return };
+        // What else came are locks. They are never touched: this process has them open until all
+        // it keeps is dead.
+        let _locks: Vec<OwnedFd> = fds.collect();
+        serve(File::from(order), log, line, signals, launch);
+    }
+}
+
+/// One builder from its start until nothing of it lives.
+fn serve(order: File, log: OwnedFd, line: &OwnedFd, signals: &SignalFd, launch: Launch) {
     let _ = order.write_all_at(&nix::unistd::getpid().as_raw().to_ne_bytes(), 0);
     let builder = match read_payload(&order).and_then(|payload| launch(&payload, log.as_fd())) {
         Ok(pid) => Pid::from_raw(pid),
@@ -150,12 +155,13 @@ fn keep(order: File, log: OwnedFd, line: &OwnedFd, signals: &SignalFd, launch: L
     };
     let _ = order.write_all_at(&builder.as_raw().to_ne_bytes(), 4);
     drop((order, log));
-    let status = await_end(builder, line.as_fd(), signals);
-    let gone = end_family(signals, PATIENCE);
-    let _ = rustix::io::write(line, &Report::Ended(death(status, gone)).encode());
+    let mut used = Used::default();
+    let status = await_end(builder, line.as_fd(), signals, &mut used);
+    let gone = end_family(signals, PATIENCE, &mut used);
+    let _ = rustix::io::write(line, &Report::Ended(used.death(status, gone)).encode());
     if gone == Gone::No {
         // Somebody sits in the kernel or forks faster than we kill: keep at it.
-        while end_family(signals, Duration::from_secs(60)) == Gone::No {}
+        while end_family(signals, Duration::from_secs(60), &mut used) == Gone::No {}
     }
 }
 
@@ -169,10 +175,10 @@ fn read_payload(order: &File) -> Result<Vec<u8>, (u32, i32)> {
 
 /// Waits for the builder, collecting orphans meanwhile; kills it when the line ends. Its code or
 /// negated signal.
-fn await_end(builder: Pid, line: BorrowedFd<'_>, signals: &SignalFd) -> i32 {
+fn await_end(builder: Pid, line: BorrowedFd<'_>, signals: &SignalFd, used: &mut Used) -> i32 {
     let mut watched = Some(line);
     loop {
-        if let Some(status) = collect_builder(builder) {
+        if let Some(status) = collect_builder(builder, used) {
             return status;
         }
         let ready = fd::wait_some([watched, Some(signals.as_fd())], None);
@@ -187,12 +193,12 @@ fn await_end(builder: Pid, line: BorrowedFd<'_>, signals: &SignalFd) -> i32 {
 
 /// Collects whoever ended. The builder's group is killed before the builder is collected: until
 /// then nobody else can have its number.
-fn collect_builder(builder: Pid) -> Option<i32> {
+fn collect_builder(builder: Pid, used: &mut Used) -> Option<i32> {
     while let Some((pid, status)) = ended_child() {
         if pid == builder {
             kill_group(builder);
         }
-        let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+        let _ = used.collect(pid.as_raw());
         if pid == builder {
             return Some(status);
         }
@@ -229,13 +235,13 @@ enum Gone {
 
 /// Kills and collects until no child is left: every descendant is a child of ours or has a living
 /// ancestor that is. Gives up after `patience`.
-fn end_family(signals: &SignalFd, patience: Duration) -> Gone {
+fn end_family(signals: &SignalFd, patience: Duration, used: &mut Used) -> Gone {
     let end = Instant::now() + patience;
     let mut pause = Duration::from_millis(2);
     let mut due = Instant::now() + pause;
     loop {
         while let Ok(Some(_)) = signals.read_signal() {}
-        if collect_all() == Gone::Yes {
+        if collect_all(used) == Gone::Yes {
             return Gone::Yes;
         }
         // By the clock, not when all is quiet: each generation of those who fork all the time ends
@@ -250,21 +256,58 @@ fn end_family(signals: &SignalFd, patience: Duration) -> Gone {
             let _ = fd::wait_readable([signals.as_fd()], Some(left));
         }
         if Instant::now() >= end {
-            return collect_all();
+            return collect_all(used);
         }
     }
 }
 
-fn collect_all() -> Gone {
+fn collect_all(used: &mut Used) -> Gone {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Err(nix::Error::ECHILD) => return Gone::Yes,
-            Ok(WaitStatus::StillAlive) => return Gone::No,
-            Err(nix::Error::EINTR) | Ok(_) => {}
-            // A real-time signal's number has no name, but the process is collected.
-            Err(nix::Error::EINVAL) => {}
+        match used.collect(-1) {
+            Ok(0) => return Gone::No,
+            Ok(_) | Err(libc::EINTR) => {}
+            Err(libc::ECHILD) => return Gone::Yes,
             Err(_) => return Gone::No,
         }
+    }
+}
+
+/// What the processes of one builder used, as far as they are collected.
+#[derive(Default)]
+struct Used {
+    /// Microseconds.
+    user: u64,
+    /// Microseconds.
+    system: u64,
+    /// KiB, of the largest.
+    max_rss: u64,
+}
+
+impl Used {
+    /// Collects a child that ended, or any for -1: its pid, 0 if none has ended, or the system's
+    /// error number. What it used, and all it waited for itself, is added.
+    fn collect(&mut self, pid: i32) -> Result<i32, i32> {
+        // SAFETY: the kernel fills in a number and a struct that live through the call; all zeroes
+        // is a valid one.
+        let (got, usage) = unsafe {
+            let (mut status, mut usage) = (0, std::mem::zeroed::<libc::rusage>());
+            (libc::wait4(pid, &mut status, libc::WNOHANG, &mut usage), usage)
+        };
+        if got < 0 {
+            return Err(nix::errno::Errno::last_raw());
+        }
+        if got > 0 {
+            let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
+            self.user += micros(usage.ru_utime);
+            self.system += micros(usage.ru_stime);
+            self.max_rss = self.max_rss.max(usage.ru_maxrss as u64);
+        }
+        Ok(got)
+    }
+
+    fn death(&self, status: i32, gone: Gone) -> Death {
+        let Used { user, system, max_rss } = *self;
+        Death { status, family_gone: gone == Gone::Yes, user, system, max_rss }
     }
 }
 
@@ -355,21 +398,6 @@ fn parse_parent(stat: &[u8]) -> Option<i32> {
         return None;
     }
     std::str::from_utf8(words.next()?).ok()?.parse().ok()
-}
-
-fn death(status: i32, gone: Gone) -> Death {
-    let family_gone = gone == Gone::Yes;
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
-        return Death { status, family_gone, user: 0, system: 0, max_rss: 0 };
-    };
-    let micros = |t: nix::sys::time::TimeVal| t.tv_sec() as u64 * 1_000_000 + t.tv_usec() as u64;
-    Death {
-        status,
-        family_gone,
-        user: micros(usage.user_time()),
-        system: micros(usage.system_time()),
-        max_rss: usage.max_rss() as u64,
-    }
 }
 
 #[cfg(test)]

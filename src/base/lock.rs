@@ -4,7 +4,7 @@
 //! `unlock` would resolve to std's methods. Every guard unlocks explicitly in `Drop`, because a
 //! forked child keeps a lock that its parent merely closed. All files are opened close-on-exec.
 //!
-//! The stale protocol of Nix (semantics K17): who deletes a lock file unlinks it first and then
+//! The stale protocol of Nix: who deletes a lock file unlinks it first and then
 //! writes one byte to it; who gets a lock looks whether its file is empty, and if not opens the
 //! path again. So a lock is never held on a file that nobody else can find. This makes it safe to
 //! remove lock files at any end of a build, failed or not.
@@ -206,7 +206,7 @@ pub fn open_lock_file(path: &Path) -> Result<File, LockError> {
         .map_err(|source| LockError::Open { path: path.into(), source })
 }
 
-/// Whether the locked file was unlinked by its last holder (semantics K17).
+/// Whether the locked file was unlinked by its last holder.
 fn is_stale(file: &File, path: &Path) -> Result<bool, LockError> {
     let meta = file.metadata().map_err(|source| LockError::Lock { path: path.into(), source })?;
     Ok(meta.len() != 0)
@@ -252,7 +252,7 @@ fn flock_until(file: &File, path: &Path, cancelled: &AtomicBool) -> Result<(), L
     }
 }
 
-/// Locks on a set of lock files, held all or none (semantics K16-K18).
+/// Locks on a set of lock files, held all or none.
 ///
 /// Dropping without [`PathLocks::release`] deletes the files as well: that is safe at any moment,
 /// and a job that panics must not leave them behind.

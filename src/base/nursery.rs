@@ -3,12 +3,14 @@
 //! hundred megabytes; executing a keeper for every build costs a program start; a fork of the small
 //! nursery costs a tenth of that.
 //!
-//! A request is descriptors over a socket: the order, the log and the *line*, a socket that is both
-//! the life-line of the keeper (its end means: kill all) and the way its report comes back. Locks
-//! may follow: the keeper holds them open until all it keeps is dead, so that after the death of
-//! drover nobody takes over what a dying builder may still write to.
-//! Nothing of a build depends on the nursery after the fork: when it is killed, builds in flight go
-//! on and the next request starts another. Knows nothing of what an order says.
+//! A request is one end of the *line*, a socket that is the life-line of the keeper (its end means:
+//! kill all), carries orders to it and its reports back. An order is descriptors: the plan and the
+//! log. Locks may follow: the keeper holds them open until all it keeps is dead, so that after the
+//! death of drover nobody takes over what a dying builder may still write to.
+//! A keeper that has reported the end of a whole family is idle and takes the next order: only as
+//! many are made as work at a time. Nothing of a build depends on the nursery after the fork: when
+//! it is killed, builds in flight go on and the next request starts another. Knows nothing of what
+//! an order says.
 
 use std::fs::File;
 use std::io;
@@ -36,6 +38,10 @@ pub(super) const HEADER: usize = 8;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 static NURSERY: Mutex<Option<Arc<Nursery>>> = Mutex::new(None);
+/// Lines of keepers that wait for an order.
+static IDLE: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+/// Keepers that may wait; more than work at a time there never are.
+const MOST_IDLE: usize = 64;
 
 /// Takes another program than this one as nursery; for programs that use drover as a library and
 /// do not call [`super::keeper::main_if_keeper`]. Only the first call before the first build
@@ -65,16 +71,16 @@ impl Nursery {
             .doing("starting the keeper process", program)?;
         Ok(Nursery { socket: ours, process: Mutex::new(process) })
     }
+}
 
-    fn send(&self, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        loop {
-            match fd::send_fds(self.socket.as_fd(), fds) {
-                // Too many descriptors on their way for this user: the nursery takes them off.
-                Err(e) if e.raw_os_error() == Some(libc::ETOOMANYREFS) => {
-                    fd::wait_readable([], Some(Duration::from_millis(1)))?;
-                }
-                other => return other,
+fn send(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    loop {
+        match fd::send_fds(socket.as_fd(), fds) {
+            // Too many descriptors on their way for this user: the other side takes them off.
+            Err(e) if e.raw_os_error() == Some(libc::ETOOMANYREFS) => {
+                fd::wait_readable([], Some(Duration::from_millis(1)))?;
             }
+            other => return other,
         }
     }
 }
@@ -96,6 +102,8 @@ fn nursery(dead: Option<&Arc<Nursery>>) -> Result<Arc<Nursery>> {
         && Arc::ptr_eq(current, dead)
     {
         *slot = None;
+        // Nobody would end the orphans of its keepers, should they be killed.
+        IDLE.lock().clear();
     }
     match &*slot {
         Some(current) => Ok(current.clone()),
@@ -203,7 +211,6 @@ pub enum Line {
 /// Has a keeper start the process that `payload` describes, and hold `locks` (only the first 240)
 /// until all of it is dead. Returns before it runs.
 pub fn start(payload: &[u8], locks: &[BorrowedFd<'_>]) -> Result<Kept> {
-    let (line, theirs) = fd::message_pair()?;
     let (log, write) = fd::pipe(LOG_PIPE)?;
     fd::set_nonblocking(&log)?;
     let order = rustix::fs::memfd_create(c"drover-order", rustix::fs::MemfdFlags::CLOEXEC)
@@ -213,12 +220,30 @@ pub fn start(payload: &[u8], locks: &[BorrowedFd<'_>]) -> Result<Kept> {
         .write_all_at(&[0; HEADER], 0)
         .and_then(|()| order.write_all_at(payload, HEADER as u64))
         .calling("writing a process's plan")?;
-    let mut fds = vec![order.as_fd(), write.as_fd(), theirs.as_fd()];
+    let mut fds = vec![order.as_fd(), write.as_fd()];
     fds.extend(locks.iter().take(MOST_LOCKS));
+    loop {
+        let idle = IDLE.lock().pop();
+        let fresh = idle.is_none();
+        let line = idle.map_or_else(new_keeper, Ok)?;
+        match send(&line, &fds) {
+            // A new one that is gone has left word why, or the nursery was killed under it: the
+            // line tells.
+            Err(e) if fresh && is_gone(&e) => {}
+            Err(e) if is_gone(&e) => continue,
+            other => other.calling("giving a keeper its order")?,
+        }
+        return Ok(Kept { line, log, order });
+    }
+}
+
+/// Has the nursery make a keeper: its line.
+fn new_keeper() -> Result<OwnedFd> {
+    let (line, theirs) = fd::message_pair()?;
     let mut nurse = nursery(None)?;
     for _ in 0..3 {
-        match nurse.send(&fds) {
-            Ok(()) => return Ok(Kept { line, log, order }),
+        match send(&nurse.socket, &[theirs.as_fd()]) {
+            Ok(()) => return Ok(line),
             Err(e) if is_gone(&e) => nurse = nursery(Some(&nurse))?,
             Err(source) => return Err(Error::Call { doing: "asking for a keeper", source }),
         }
@@ -249,7 +274,8 @@ impl Kept {
         let mut bytes = [0; Report::SIZE];
         let got = loop {
             match rustix::io::read(&self.line, &mut bytes) {
-                Err(rustix::io::Errno::INTR) => {}
+                // Reset: it went without reading its order. What it said before is still there.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 other => break other,
             }
         };
@@ -257,6 +283,15 @@ impl Kept {
             Ok(Report::SIZE) => Report::decode(&bytes).map_or(Line::Lost, Line::Report),
             _ if self.pids().0.is_none() => Line::NeverBegun,
             _ => Line::Lost,
+        }
+    }
+
+    /// Lets the keeper take another order. Only after its report that the whole family is dead, and
+    /// not after [`Kept::end`].
+    pub fn release(self) {
+        let mut idle = IDLE.lock();
+        if idle.len() < MOST_IDLE {
+            idle.push(self.line);
         }
     }
 

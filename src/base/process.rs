@@ -1,5 +1,9 @@
 //! Processes: what `main` settles for this one before its first thread, and plain children whose
 //! output is collected. Builders are not made here: see [`super::nursery`].
+//!
+//! A child here is watched through a pidfd and killed with its whole group, so an inherited pipe
+//! that somebody holds open delays nothing. What is process-wide (umask, limits, the handler of the
+//! wake signal) is set once and early: no thread can change it under another.
 
 #![expect(unsafe_code, reason = "signals to one thread have no safe wrapper")]
 
@@ -24,7 +28,7 @@ pub fn original_open_files() -> Option<(u64, u64)> {
     ORIGINAL_OPEN_FILES.get().copied()
 }
 
-/// Raises the soft limit of open files to the hard one (semantics H12); builders get the original
+/// Raises the soft limit of open files to the hard one; builders get the original
 /// back. To be called by `main` before the first thread.
 pub fn raise_nofile_limit() {
     let now = getrlimit(Resource::Nofile);

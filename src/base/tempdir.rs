@@ -1,6 +1,9 @@
 //! The folders builds run in: `<root>/drover-<pid>-<n>`, flocked for life. A folder whose lock is
 //! free has lost its owner, and a later start reclaims it; `kept-...` ones are the user's and never
 //! touched. Removal runs with the lock held, so two that reclaim never meet in one folder.
+//!
+//! A folder that comes back as it was made serves again: on ext4 each inode that is freed makes
+//! those that are made in the next minute dearer, and most small builds write nothing here.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -8,7 +11,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FlockOperation, flock};
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
 use rustix::io::Errno;
 
 use super::error::{Doing, Result};
@@ -32,12 +36,18 @@ fn try_lock_dir(folder: &File) -> io::Result<bool> {
 pub struct BuildDirs {
     root: PathBuf,
     next: AtomicU64,
+    /// Folders to be used again; `None` once the end has come.
+    idle: Mutex<Option<Vec<BuildDir>>>,
 }
+
+/// Folders that may wait to be used again.
+const MOST_IDLE: usize = 64;
 
 impl BuildDirs {
     /// Folders under `root`, which must exist.
     pub fn new(root: impl Into<PathBuf>) -> BuildDirs {
-        BuildDirs { root: root.into(), next: AtomicU64::new(0) }
+        let idle = Mutex::new(Some(Vec::new()));
+        BuildDirs { root: root.into(), next: AtomicU64::new(0), idle }
     }
 
     /// Where they lie.
@@ -45,8 +55,33 @@ impl BuildDirs {
         &self.root
     }
 
-    /// A new folder of mode 0700, empty and locked.
+    /// A folder of mode 0700, empty and locked.
     pub fn create(&self) -> Result<BuildDir> {
+        let idle = self.idle.lock().as_mut().and_then(Vec::pop);
+        match idle {
+            Some(dir) => Ok(dir),
+            None => self.make(),
+        }
+    }
+
+    /// Takes a folder back that nobody works in any more. It is used again if it is as it was made;
+    /// otherwise, or after [`BuildDirs::close`], it is removed.
+    pub fn take_back(&self, dir: BuildDir) {
+        if dir.is_as_made() {
+            let mut idle = self.idle.lock();
+            if let Some(idle) = idle.as_mut().filter(|idle| idle.len() < MOST_IDLE) {
+                return idle.push(dir);
+            }
+        }
+        drop(dir);
+    }
+
+    /// Removes the folders that wait; from now on none does.
+    pub fn close(&self) {
+        drop(self.idle.lock().take());
+    }
+
+    fn make(&self) -> Result<BuildDir> {
         loop {
             let n = self.next.fetch_add(1, Ordering::Relaxed);
             let path = self.root.join(format!("{LIVE}{}-{n}", std::process::id()));
@@ -59,7 +94,8 @@ impl BuildDirs {
             // another's.
             let Ok(folder) = open(&path) else { continue };
             if try_lock_dir(&folder).doing("locking", &path)? && is_at(&folder, &path) {
-                return Ok(BuildDir { path, lock: Some(folder) });
+                let made = Looks::of(&folder);
+                return Ok(BuildDir { path, lock: Some(folder), made });
             }
         }
     }
@@ -78,11 +114,46 @@ fn is_at(folder: &File, path: &Path) -> bool {
     (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
 }
 
+/// All of an empty folder that a builder could have changed, but its times.
+#[derive(Debug, PartialEq, Eq)]
+struct Looks {
+    mode: u16,
+    owner: (u32, u32),
+    links: u32,
+    /// A folder that held much stays large on some file systems.
+    size: u64,
+    /// Immutable, append-only and the like.
+    attributes: u64,
+    /// Length of the list of extended attributes, access lists among them.
+    extended: usize,
+}
+
+impl Looks {
+    /// `None` when it cannot be told: such a folder is not used again.
+    fn of(folder: &File) -> Option<Looks> {
+        let stat = statx(folder, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;
+        let extended = match rustix::fs::flistxattr_query(folder) {
+            Ok(length) => length,
+            Err(Errno::NOTSUP) => 0,
+            Err(_) => return None,
+        };
+        Some(Looks {
+            mode: stat.stx_mode,
+            owner: (stat.stx_uid, stat.stx_gid),
+            links: stat.stx_nlink,
+            size: stat.stx_size,
+            attributes: stat.stx_attributes.bits(),
+            extended,
+        })
+    }
+}
+
 /// A build folder; removed on drop unless kept.
 #[derive(Debug)]
 pub struct BuildDir {
     path: PathBuf,
     lock: Option<File>,
+    made: Option<Looks>,
 }
 
 impl BuildDir {
@@ -94,6 +165,19 @@ impl BuildDir {
     /// The open folder, for files made relative to it.
     pub fn folder(&self) -> Option<&File> {
         self.lock.as_ref()
+    }
+
+    /// Whether it is empty and like a new one.
+    fn is_as_made(&self) -> bool {
+        let (Some(folder), Some(made)) = (&self.lock, &self.made) else { return false };
+        let empty = || {
+            let mut entries = rustix::fs::Dir::read_from(folder).ok()?;
+            entries.try_fold((), |(), entry| {
+                let entry = entry.ok()?;
+                matches!(entry.file_name().to_bytes(), b"." | b"..").then_some(())
+            })
+        };
+        Looks::of(folder).as_ref() == Some(made) && is_at(folder, &self.path) && empty().is_some()
     }
 
     /// Leaves the folder to the user under a name that is never reclaimed: its new path.
@@ -213,6 +297,51 @@ mod tests {
         drop(one);
         assert!(!path.exists() && two.path().exists());
         assert_eq!(two.remove().unwrap().entries, 1);
+    }
+
+    #[test]
+    fn one_that_comes_back_untouched_serves_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dirs = BuildDirs::new(scratch.path());
+        let first = dirs.create().unwrap();
+        let path = first.path().to_path_buf();
+        std::fs::write(path.join("gone"), "x").unwrap();
+        std::fs::remove_file(path.join("gone")).unwrap();
+        dirs.take_back(first);
+        assert_eq!(reclaim_stale(scratch.path()).unwrap().folders, 0, "it is locked");
+        let touches: [fn(&Path); 5] = [
+            |path| std::fs::write(path.join(".file"), "x").unwrap(),
+            |path| std::fs::create_dir(path.join("folder")).unwrap(),
+            |path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o750)).unwrap(),
+            |path| {
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::setxattr(path, c"user.x", b"y", flags).unwrap();
+            },
+            |path| {
+                std::fs::remove_dir(path).unwrap();
+                std::fs::create_dir(path).unwrap();
+            },
+        ];
+        for touch in touches {
+            let again = dirs.create().unwrap();
+            touch(again.path());
+            let touched = again.path().to_path_buf();
+            dirs.take_back(again);
+            assert!(!touched.exists());
+        }
+        let last = dirs.create().unwrap();
+        let after = last.path().to_path_buf();
+        dirs.take_back(last);
+        let another = dirs.create().unwrap();
+        assert_eq!(another.path(), after);
+        let beside = dirs.create().unwrap();
+        assert_ne!(beside.path(), after, "it is in use");
+        dirs.take_back(another);
+        assert!(after.exists());
+        dirs.close();
+        assert!(!after.exists());
+        dirs.take_back(beside);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "{path:?}");
     }
 
     #[test]

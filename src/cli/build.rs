@@ -1,6 +1,9 @@
 //! `drover build`: targets to requests, a run, and what comes of it: paths, links, a report.
+//!
+//! It decides nothing about building: the engine gets requests and settings and gives a report
+//! back. Paths go to standard output and everything else to the console. Failures of builds are no
+//! errors here: they are in the report, and only the exit code and the summary tell of them.
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,15 +13,14 @@ use super::args::{BuildArgs, Global};
 use super::config::Config;
 use super::config_store::Placement;
 use super::console::{Console, Logs, Look, Talk};
-use super::instantiate::{instantiate_recipe, split_argument};
-use super::store::{open_store, open_to_ask, resolve};
+use super::store::{open_store, open_to_ask};
+use super::targets::{self, Refused};
 use super::{CliError, engine_settings, exit_code, output, report_json, summary};
 use crate::engine::missing::{Missing, missing};
 use crate::engine::report::{RunReport, TargetReport};
 use crate::engine::settings::LiveLog;
-use crate::engine::{self, Forced, Key, Mode, Outputs, Request};
-use crate::format::derived_path::{DerivedPath, OutputsSpec};
-use crate::store::{Access, Store, gc_roots};
+use crate::engine::{self, Mode, Request};
+use crate::store::{Access, Store, StoreError, gc_roots};
 
 /// How long the end of an interrupted run waits for a terminal that takes nothing.
 const LAST_WORDS: Duration = Duration::from_millis(300);
@@ -29,20 +31,61 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// [`CliError`] if there was nothing to run: bad targets, no store. Failures of builds are in the
 /// exit code.
 pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCode, CliError> {
-    // A plan writes nothing, unless there is a recipe to write down first.
-    let store = match args.dry_run {
-        true => open_to_ask(config)?,
-        false => open_store(config, Access::Create)?,
-    };
     let mode = if args.check { Mode::Check } else { Mode::Normal };
-    let mut requests = Vec::new();
-    for target in &args.targets {
-        requests.extend(requests_of(&store, config, target, mode)?);
-    }
+    let prepared = prepare(args, config, mode);
+    let (store, requests) = match prepared {
+        Ok(prepared) => prepared,
+        Err(refused) => {
+            if args.json {
+                let report = report_json::refused(&args.targets, &refused);
+                output::line(&report.to_string())?;
+            }
+            return Err(*refused.error);
+        }
+    };
     if args.dry_run {
         return dry_run(&store, &requests);
     }
-    refuse_diverted(&store, config, &requests, mode)?;
+    realise(args, global, config, (&store, requests))
+}
+
+/// Everything that can be wrong before the first builder is started.
+fn prepare(
+    args: &BuildArgs,
+    config: &Config,
+    mode: Mode,
+) -> Result<(Arc<Store>, Vec<Request>), Refused> {
+    // A plan writes nothing, unless there is a recipe to write down first.
+    let store = match args.dry_run {
+        true => open_to_ask(config)?,
+        false => open_to_build(config)?,
+    };
+    let requests = targets::requests(&store, config, &args.targets, mode)?;
+    if !args.dry_run {
+        refuse_diverted(&store, config, &requests, mode)?;
+    }
+    Ok((store, requests))
+}
+
+/// A store that is not there yet is made, unless nothing could be built into it.
+fn open_to_build(config: &Config) -> Result<Arc<Store>, CliError> {
+    if config.store.placement == Placement::InPlace {
+        return open_store(config, Access::Create);
+    }
+    match open_store(config, Access::ReadWrite) {
+        Err(CliError::Store(StoreError::Missing { what: "db/schema", .. })) => {
+            Err(cannot_divert(config))
+        }
+        other => other,
+    }
+}
+
+fn realise(
+    args: &BuildArgs,
+    global: &Global,
+    config: &Config,
+    (store, requests): (&Arc<Store>, Vec<Request>),
+) -> Result<ExitCode, CliError> {
     let logs = if args.print_build_logs { Logs::Shown } else { Logs::Hidden };
     let talk = match (global.quiet, global.verbose) {
         (true, _) => Talk::Quiet,
@@ -54,21 +97,25 @@ pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCod
     let teller = console.teller();
     let live = if args.print_build_logs { LiveLog::Shown } else { LiveLog::Hidden };
     let settings = Arc::new(engine_settings::settings(config, live));
-    let ran = engine::run(&store, &settings, requests, Box::new(move |n| teller.tell(n)));
+    let ran = engine::run(store, &settings, requests, Box::new(move |n| teller.tell(n)));
     let report = match ran {
         Ok(report) => report,
         Err(error) => {
             console.finish(String::new());
-            return Err(error.into());
+            let refused = Refused::from(error);
+            if args.json {
+                output::line(&report_json::refused(&args.targets, &refused).to_string())?;
+            }
+            return Err(*refused.error);
         }
     };
-    let links = if args.no_link { Ok(()) } else { make_links(&store, &report, &args.out_link) };
-    let words = summary::summary(&report, style(&store, config, talk, look));
+    let links = if args.no_link { Ok(()) } else { make_links(store, &report, &args.out_link) };
+    let words = summary::summary(&report, style(store, config, talk, look));
     match report.interrupted {
         Some(_) => console.finish_within(words, LAST_WORDS),
         None => console.finish(words),
     }
-    print_results(args, &store, &report)?;
+    print_results(args, store, &report)?;
     links?;
     Ok(ExitCode::from(exit_code::exit_code(&report)))
 }
@@ -80,20 +127,24 @@ fn refuse_diverted(
     requests: &[Request],
     mode: Mode,
 ) -> Result<(), CliError> {
-    let choice = &config.store;
-    if choice.placement == Placement::InPlace {
+    if config.store.placement == Placement::InPlace {
         return Ok(());
     }
     if mode != Mode::Check && missing(store, requests)?.will_build.is_empty() {
         return Ok(());
     }
-    Err(CliError::Input(format!(
+    Err(cannot_divert(config))
+}
+
+fn cannot_divert(config: &Config) -> CliError {
+    let choice = &config.store;
+    CliError::Input(format!(
         "cannot build into the store at `{}`: its paths begin with `{}`, and builders see them \
          there only in a sandbox, which this version has not; build into `{1}` as a user who may \
          write it, or set NIX_STORE_DIR, NIX_STATE_DIR and NIX_LOG_DIR to folders of your own",
         choice.real_store.display(),
         choice.store_dir
-    )))
+    ))
 }
 
 fn style<'s>(store: &'s Store, config: &Config, talk: Talk, look: Look) -> summary::Style<'s> {
@@ -101,48 +152,6 @@ fn style<'s>(store: &'s Store, config: &Config, talk: Talk, look: Look) -> summa
     let dir = &store.layout().store_dir;
     let log_lines = config.logging.lines;
     summary::Style { dir, amount, colours: look.colours, log_lines }
-}
-
-fn requests_of(
-    store: &Arc<Store>,
-    config: &Config,
-    target: &OsStr,
-    mode: Mode,
-) -> Result<Vec<Request>, CliError> {
-    if let Some((file, table)) = split_argument(target) {
-        let tables: Vec<&str> = table.into_iter().collect();
-        let made = instantiate_recipe(store, &file, &tables, &config.platform.system)?;
-        let request = |drv| request(Key::derivation(drv, mode), Outputs::All);
-        return Ok(made.into_iter().map(|one| request(one.drv)).collect());
-    }
-    Ok(vec![match derived_path(store, target)? {
-        DerivedPath::Opaque(path) => request(Key::path(path, Mode::Normal), Outputs::All),
-        DerivedPath::Built { drv, outputs } => {
-            let outputs = match outputs {
-                OutputsSpec::All => Outputs::All,
-                OutputsSpec::Names(names) => Outputs::named(names.iter().map(String::as_str)),
-            };
-            request(Key::derivation(drv, mode), outputs)
-        }
-    }])
-}
-
-/// A path of the store, or something that leads there, with outputs behind `^` or `!`.
-fn derived_path(store: &Store, target: &OsStr) -> Result<DerivedPath, CliError> {
-    let dir = &store.layout().store_dir;
-    let text = target.to_string_lossy();
-    if let Ok(parsed) = DerivedPath::parse(&text, dir) {
-        return Ok(parsed);
-    }
-    let split = text.find(['^', '!']).unwrap_or(text.len());
-    let path = resolve(store.layout(), OsStr::new(&text[..split]))?;
-    let whole = format!("{}{}", dir.print(&path), &text[split..]);
-    DerivedPath::parse(&whole, dir)
-        .map_err(|error| CliError::Input(format!("cannot build `{text}`: {error}")))
-}
-
-fn request(key: Key, outputs: Outputs) -> Request {
-    Request { key, outputs, forced: Forced::No }
 }
 
 fn dry_run(store: &Store, requests: &[Request]) -> Result<ExitCode, CliError> {

@@ -1,4 +1,7 @@
 //! `drover completions SHELL`: a script that completes drover's commands and flags.
+//!
+//! Made from the same definitions that parse the arguments, so it cannot go out of date. Needs no
+//! store and no settings: packagers run it while they build.
 
 use std::io;
 

@@ -1,4 +1,8 @@
 //! `drover config show`: every setting with its value, and where it came from.
+//!
+//! It resolves nothing itself: it prints what [`Config`] holds, so what is shown is what a run
+//! would use. The plain form can be read again as a configuration file; the JSON has the fields
+//! that scripts written for `nix config show --json` expect.
 
 use std::io;
 

@@ -102,7 +102,7 @@ fn text_never_lands_in_the_status_line() {
     let (console, seen, allow, enters) = start(look(true, Manner::Live, Logs::Hidden));
     drop(allow);
     let teller = console.teller();
-    teller.tell(Notice::Progress(Progress { running: 1, total: 2, ..Progress::default() }));
+    teller.tell(Notice::Progress(Progress { running: 1, ..Progress::default() }));
     // The status line is drawn once its time has come.
     enters.recv().unwrap();
     teller.tell(Notice::Warning("w".into()));

@@ -1,6 +1,7 @@
 //! `drover derivation show | add | instantiate`.
 //!
-//! JSON is that of `nix derivation` 2.34: base names of paths, format version 4.
+//! JSON is that of `nix derivation` 2.34: base names of paths, format version 4. What is added is
+//! checked as if it came from an enemy: its output paths must follow from it. Nothing is built.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +37,7 @@ pub fn run(config: &Config, command: &DerivationCommand) -> Result<(), CliError>
         DerivationCommand::Instantiate { recipe } => {
             let store = open_store(config, Access::Create)?;
             for argument in recipe {
-                let named = split_argument(argument);
+                let named = split_argument(argument)?;
                 let (file, table) = named.unwrap_or_else(|| (argument.into(), None));
                 let tables: Vec<&str> = table.into_iter().collect();
                 let system = &config.platform.system;

@@ -1,6 +1,7 @@
 //! Derivations from the files of a store, for commands.
 //!
-//! A file that is there counts, valid or not: commands only show it or compute with it.
+//! A file that is there counts, valid or not: commands only show it or compute with it. What a run
+//! builds is read by the engine, which asks for valid ones.
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
 //! `drover dump-db`: the registration text of paths, as `nix-store --dump-db` prints it.
+//!
+//! The counterpart of `drover register`, and of `nix-store --load-db`, which reads it as well. Only
+//! valid paths are printed, and each record is complete: hash, size, deriver and references.
 
 use crate::format::Registration;
 use crate::format::validity::encode_registration;

@@ -1,4 +1,7 @@
 //! The engine's settings from the configuration: the one place where both vocabularies meet.
+//!
+//! Configuration speaks in Nix's keys and switches, the engine in durations and two-variant enums.
+//! A translation alone: defaults, aliases and checks were dealt with before, so nothing fails here.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -67,7 +70,7 @@ fn places(config: &Config) -> Places {
     }
 }
 
-/// The caller's environment, then setting `impure-env` (semantics C7).
+/// The caller's environment, then setting `impure-env`.
 fn impure_env(config: &Config) -> BTreeMap<BString, BString> {
     let bytes = |text: &std::ffi::OsStr| BString::from(text.as_encoded_bytes());
     let mut all: BTreeMap<BString, BString> =

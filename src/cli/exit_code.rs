@@ -1,4 +1,8 @@
 //! The exit code of a run: 0, 1, 96 + bits, or 128 + the signal that stopped it.
+//!
+//! Scripts depend on these numbers: `--help`, the manual page and README repeat the table here, and
+//! they agree with the bits of Nix's `build` commands. A failure of a derivation outweighs an error
+//! of our own, and an interruption both, since then nothing is known of what was left.
 
 use crate::engine::report::{RunReport, Status};
 
@@ -8,17 +12,16 @@ use crate::engine::failure_words;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0        all is there
-  1        an error of drover's own, no space left, a source of paths failed, or it is
-           a kind of derivation that is not built yet
+  1        an error of drover's own, no space left, or a source of paths failed
   2        wrong usage
   96+bits  derivations failed, bits or-ed over all failures:
-             4  a derivation failed (100)
+             4  a derivation failed, or is of a kind that is not built yet (100)
              1  and it was a time limit (101)
              2  and it was the hash of a fixed output (102)
              8  a second build made something else (104)
   130/143  interrupted by SIGINT / SIGTERM";
 
-/// The code as README and `--help` explain it (semantics A41).
+/// The code as README and `--help` explain it.
 #[must_use]
 pub fn exit_code(report: &RunReport) -> u8 {
     if let Some(signal) = report.interrupted {

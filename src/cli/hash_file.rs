@@ -1,4 +1,7 @@
 //! `drover hash file`: the hash of the contents of files.
+//!
+//! What a derivation with a flat fixed output states. The file is read once in pieces, so its size
+//! does not matter. [`super::hash_path`] shares the flags and forms.
 
 use std::io::{self, Read};
 use std::path::Path;

@@ -1,4 +1,7 @@
 //! `drover hash path`: the hash of the archives (NAR) of files and folders.
+//!
+//! What a derivation with a recursive fixed output states, and what the store keeps of each path.
+//! The archive is never made: it is hashed as it would be written.
 
 use crate::store::source::nar_sum;
 

@@ -1,4 +1,7 @@
 //! Standard input, read whole and with a bound: an endless one is an error, not the end of memory.
+//!
+//! For commands that must see all of a text before they act on any of it (registrations,
+//! derivations). What can be taken piece by piece, such as an archive, does not go through here.
 
 use std::io::Read;
 

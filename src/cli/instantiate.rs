@@ -3,14 +3,14 @@
 //! Sources are copied first, then all derivations are computed, then all are written in one
 //! batch. It opens the files that the recipe names; what a recipe is, `format::recipe` knows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::format::output_path::{Modulo, fill_output_paths};
-use crate::format::recipe::{self, Finish, Instance, Recipe, RecipeError, Source};
+use crate::format::recipe::{self, Finish, InputKind, Instance, Recipe, RecipeError, Source};
 use crate::format::recipe_make::Surroundings;
 use crate::format::{Derivation, StoreDir, StorePath, aterm};
 use crate::store::{Store, Text};
@@ -54,7 +54,7 @@ pub fn instantiate_recipe(
     let sources = add_sources(store, &recipe, &order, folder)?;
     let dir = &store.layout().store_dir;
     let around = Surroundings { dir, system, sources: &sources };
-    let mut finisher = Finisher::new(store);
+    let mut finisher = Finisher::new(store, valid_inputs(store, &recipe, &order)?);
     let made = recipe::instantiate(&recipe, &order, around, &mut finisher).map_err(input)?;
     let texts: Vec<Text> =
         made.iter().map(|instance| drv_text(&instance.derivation, dir)).collect();
@@ -79,19 +79,36 @@ fn read_recipe(file: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|e| e.to_string())
 }
 
+/// A recipe as an argument names it: the file, and the table if one is named.
+pub type Named<'a> = (PathBuf, Option<&'a str>);
+
 /// Splits `jobs.toml` or `jobs.toml#table`; `None` if the argument names no recipe.
-#[must_use]
-pub fn split_argument(argument: &OsStr) -> Option<(PathBuf, Option<&str>)> {
+///
+/// # Errors
+/// [`CliError::Usage`] if no table follows the `#`.
+pub fn split_argument(argument: &OsStr) -> Result<Option<Named<'_>>, CliError> {
     const END: &[u8] = b".toml";
     let bytes = argument.as_bytes();
     if bytes.ends_with(END) {
-        return Some((argument.into(), None));
+        return Ok(Some((argument.into(), None)));
     }
-    let hash = memchr::memrchr(b'#', bytes)?;
-    let table = std::str::from_utf8(&bytes[hash + 1..]).ok()?;
-    let file = &bytes[..hash];
-    let named = file.ends_with(END) && !table.is_empty();
-    named.then(|| (OsStr::from_bytes(file).into(), Some(table)))
+    let Some(hash) = memchr::memrchr(b'#', bytes) else { return Ok(None) };
+    let (file, table) = (&bytes[..hash], std::str::from_utf8(&bytes[hash + 1..]));
+    if !file.ends_with(END) {
+        return Ok(None);
+    }
+    let usage = |why: &str| {
+        let (all, file) = (argument.to_string_lossy(), String::from_utf8_lossy(file));
+        CliError::Usage(format!(
+            "cannot use `{all}`: {why} follows the `#`: give `{file}#TABLE`, or `{file}` for all \
+             that no other table needs"
+        ))
+    };
+    match table {
+        Ok("") => Err(usage("no name of a table")),
+        Ok(table) => Ok(Some((OsStr::from_bytes(file).into(), Some(table)))),
+        Err(_) => Err(usage("no UTF-8 text")),
+    }
 }
 
 /// The text that a derivation has in the store.
@@ -122,40 +139,60 @@ fn add_sources(
     order: &[usize],
     folder: &Path,
 ) -> Result<BTreeMap<String, StorePath>, CliError> {
-    let mut added = BTreeMap::new();
+    let mut once = BTreeMap::new();
     for source in order.iter().flat_map(|&table| &recipe.tables[table].sources) {
-        if !added.contains_key(&source.path) {
-            let path = add_source(store, recipe, folder, source)?;
-            added.insert(source.path.clone(), path);
-        }
+        once.entry(source.path.as_str()).or_insert(source);
     }
-    Ok(added)
+    let mut places = Vec::with_capacity(once.len());
+    for source in once.values() {
+        let place = folder.join(&source.path);
+        check_source(&place).map_err(|why| wrong_source(recipe, source, &place, &why))?;
+        places.push((place, *source));
+    }
+    let asked: Vec<(&Path, &str)> =
+        places.iter().map(|(place, source)| (place.as_path(), source.name.as_str())).collect();
+    let added = store.add_sources(&asked).map_err(|(which, error)| match &error {
+        crate::store::StoreError::Io { .. } => {
+            let (place, source) = &places[which];
+            wrong_source(recipe, source, place, &with_causes(&error))
+        }
+        _ => error.into(),
+    })?;
+    Ok(once.into_keys().map(str::to_owned).zip(added).collect())
 }
 
-fn add_source(
+fn check_source(place: &Path) -> Result<(), String> {
+    let kind = place.symlink_metadata().map_err(|e| e.to_string())?.file_type();
+    match kind.is_file() || kind.is_dir() || kind.is_symlink() {
+        true => Ok(()),
+        false => Err("it is neither file nor folder nor symlink".to_owned()),
+    }
+}
+
+fn wrong_source(recipe: &Recipe, source: &Source, place: &Path, why: &str) -> CliError {
+    let message = format!(
+        "cannot use source `{}` ({}): {why}; sources are files and folders relative to the \
+         recipe: correct the entry or make the file",
+        source.path,
+        place.display()
+    );
+    input(recipe.error(source.line, message))
+}
+
+/// Those of the derivations that these tables name by path that are valid.
+fn valid_inputs(
     store: &Store,
     recipe: &Recipe,
-    folder: &Path,
-    source: &Source,
-) -> Result<StorePath, CliError> {
-    let place = folder.join(&source.path);
-    let wrong = |why: String| {
-        let message = format!(
-            "cannot use source `{}` ({}): {why}; sources are files and folders relative to the \
-             recipe: correct the entry or make the file",
-            source.path,
-            place.display()
-        );
-        input(recipe.error(source.line, message))
-    };
-    let kind = place.symlink_metadata().map_err(|e| wrong(e.to_string()))?.file_type();
-    if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
-        return Err(wrong("it is neither file nor folder nor symlink".to_owned()));
-    }
-    store.add_source(&place, &source.name).map_err(|e| match e {
-        crate::store::StoreError::Io { .. } => wrong(with_causes(&e)),
-        other => other.into(),
-    })
+    order: &[usize],
+) -> Result<BTreeSet<StorePath>, CliError> {
+    let dir = &store.layout().store_dir;
+    let inputs = order.iter().flat_map(|&table| &recipe.tables[table].inputs);
+    let named = inputs.filter_map(|input| match &input.kind {
+        InputKind::Derivation(text) => dir.parse(text.as_bytes()).ok(),
+        InputKind::Table(_) => None,
+    });
+    let named: BTreeSet<StorePath> = named.collect();
+    Ok(if named.is_empty() { named } else { store.view().valid(&named)? })
 }
 
 /// Computes output paths; keeps what it made, since that is not in the store yet.
@@ -163,20 +200,21 @@ struct Finisher<'s> {
     store: &'s Store,
     modulo: Modulo,
     made: HashMap<StorePath, Arc<Derivation>>,
+    /// Of the derivations that the recipe names by path.
+    valid: BTreeSet<StorePath>,
 }
 
 impl<'s> Finisher<'s> {
-    fn new(store: &'s Store) -> Self {
+    fn new(store: &'s Store, valid: BTreeSet<StorePath>) -> Self {
         let modulo = Modulo::new(store.layout().store_dir.clone());
-        Self { store, modulo, made: HashMap::new() }
+        Self { store, modulo, made: HashMap::new(), valid }
     }
 }
 
 impl Finish for Finisher<'_> {
     fn outputs(&mut self, drv: &StorePath) -> Result<BTreeMap<String, StorePath>, String> {
         let read = derivation_read::read(self.store, drv).map_err(|e| e.to_string())?;
-        let valid = self.store.view().valid([drv]).map_err(|e| with_causes(&e))?;
-        if !valid.contains(drv) {
+        if !self.valid.contains(drv) {
             return Err(format!("derivation `{}` is not valid", drv.name()));
         }
         let outputs = known_outputs(&read);
@@ -205,12 +243,17 @@ mod tests {
     #[test]
     fn arguments_are_told_apart() {
         let of = |text: &'static str| {
-            split_argument(OsStr::new(text)).map(|(p, t)| (p.to_str().map(str::to_owned), t))
+            let named = split_argument(OsStr::new(text)).unwrap();
+            named.map(|(p, t)| (p.to_str().map(str::to_owned), t))
         };
         assert_eq!(of("a/b.toml"), Some((Some("a/b.toml".into()), None)));
         assert_eq!(of("b.toml#x"), Some((Some("b.toml".into()), Some("x"))));
-        for other in ["/nix/store/x.drv", "b.toml#", "b.tom#x", "x#y", ""] {
+        for other in ["/nix/store/x.drv", "b.tom#x", "b.tom#", "x#y", ""] {
             assert_eq!(of(other), None, "{other}");
+        }
+        for bad in [&b"b.toml#"[..], b"b.toml#\xff"] {
+            let error = split_argument(OsStr::from_bytes(bad)).unwrap_err();
+            assert!(matches!(&error, CliError::Usage(why) if why.contains("b.toml#TABLE")));
         }
     }
 }

@@ -1,4 +1,8 @@
 //! `drover log`: the log of a build, as it was.
+//!
+//! Byte for byte, escapes included, as a file one may pipe elsewhere; only the summary of a run
+//! makes logs harmless for terminals. Where the log lies and whether it is compressed is the
+//! store's business.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,7 @@
 //! `drover man`: the manual page in roff, one section for each command.
+//!
+//! One page for all commands, since a page each would have to be installed and found apart. Made
+//! from the definitions that parse the arguments; needs no store and no settings.
 
 use std::io::{self, Write};
 

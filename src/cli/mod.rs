@@ -39,6 +39,7 @@ pub mod settings;
 pub mod status;
 pub mod store;
 pub mod summary;
+pub mod targets;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -67,6 +68,20 @@ pub enum CliError {
     /// What was given cannot be used; the text says where, why and what to do.
     #[error("{0}")]
     Input(String),
+    /// The command line cannot be followed; the text says why and what to do.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl CliError {
+    /// Whether the command line is what is wrong.
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Config(wrong) => wrong.is_usage(),
+            Self::Usage(_) => true,
+            Self::Io(_) | Self::Store(_) | Self::Engine(_) | Self::Input(_) => false,
+        }
+    }
 }
 
 impl From<crate::store::StoreError> for CliError {
@@ -98,8 +113,7 @@ pub fn main() -> ExitCode {
     };
     run(&cli).unwrap_or_else(|error| {
         complain(&format!("error: {error}"));
-        let usage = matches!(&error, CliError::Config(wrong) if wrong.is_usage());
-        if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        if error.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
     })
 }
 

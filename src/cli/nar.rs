@@ -1,4 +1,8 @@
 //! `drover nar dump | restore | ls`: archives without a store.
+//!
+//! Nothing is registered and no store is opened. Archives are streams: their size is bound by the
+//! disk, not by memory. `restore` never writes into what is there already, so a hostile archive has
+//! no link of the user's to follow.
 
 use std::io;
 use std::path::Path;

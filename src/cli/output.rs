@@ -34,7 +34,7 @@ pub fn stream(fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result
     forgive(result)
 }
 
-/// Says in its errors what could not be written to.
+/// Standard output, named in its errors.
 struct Named<W>(W);
 
 impl<W: Write> Write for Named<W> {
@@ -47,9 +47,12 @@ impl<W: Write> Write for Named<W> {
     }
 }
 
-/// An interrupted write is no failure: whoever writes tries again by its kind, which stays.
-fn named(e: io::Error) -> io::Error {
-    io::Error::new(e.kind(), format!("writing to standard output: {e}"))
+fn named(error: io::Error) -> io::Error {
+    match error.kind() {
+        // Whoever writes tries again.
+        ErrorKind::Interrupted => error,
+        kind => io::Error::new(kind, format!("cannot write to standard output: {error}")),
+    }
 }
 
 fn forgive(result: io::Result<()>) -> io::Result<()> {

@@ -1,17 +1,19 @@
 //! `drover path-info`: what the store knows of paths, as `nix path-info` prints it.
 //!
-//! JSON is that of its format 1: an object by full path, `null` for a path that is not valid.
+//! JSON is that of its format 1: an object by full path, `null` for a path that is not valid. It
+//! knows the database alone and looks at no contents: sizes and hashes are those of registration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::format::closure_size::closure_sizes;
 use crate::format::{Origin, StoreDir, StorePath, ValidPathInfo, derivation_json};
 use crate::store::Direction;
 
 use super::args::PathInfoArgs;
 use super::config::Config;
-use super::query::{Infos, infos_of, references_first};
+use super::query::{infos_of, references_first};
 use super::store::{open_to_ask, resolve_all};
 use super::{CliError, output};
 
@@ -36,7 +38,7 @@ pub fn run(config: &Config, args: &PathInfoArgs) -> Result<(), CliError> {
     } else {
         store.db().infos(&roots)?
     };
-    let sizes = if args.closure_size { closure_sizes(&infos, &shown) } else { BTreeMap::new() };
+    let sizes = if args.closure_size { closure_sizes(&infos) } else { BTreeMap::new() };
     let dir = &store.layout().store_dir;
     if args.json {
         infos.retain(|path, _| shown.contains(path));
@@ -76,32 +78,4 @@ fn object(info: &ValidPathInfo, closure_size: Option<u64>, dir: &StoreDir) -> Va
         value["closureSize"] = size.into();
     }
     value
-}
-
-/// Bytes of the archives of all that each of `paths` needs, itself included. One walk for each:
-/// closures overlap, so sizes do not add up.
-fn closure_sizes(infos: &Infos, paths: &BTreeSet<StorePath>) -> BTreeMap<StorePath, u64> {
-    let places: BTreeMap<&StorePath, usize> = infos.keys().zip(0..).collect();
-    let place = |path: &StorePath| places.get(path).copied();
-    let nodes: Vec<(u64, Vec<usize>)> = infos
-        .values()
-        .map(|info| (info.nar_size, info.references.iter().filter_map(place).collect()))
-        .collect();
-    // Who saw a node last: no set has to be emptied between the walks.
-    let mut seen = vec![usize::MAX; nodes.len()];
-    let mut size = |root: usize| {
-        let (mut total, mut open) = (0_u64, vec![root]);
-        seen[root] = root;
-        while let Some(at) = open.pop() {
-            total = total.saturating_add(nodes[at].0);
-            for &next in &nodes[at].1 {
-                if seen[next] != root {
-                    seen[next] = root;
-                    open.push(next);
-                }
-            }
-        }
-        total
-    };
-    paths.iter().filter_map(|path| Some((path.clone(), size(place(path)?)))).collect()
 }

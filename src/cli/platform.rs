@@ -1,7 +1,7 @@
 //! What this machine is: its system, what else it can run, its features, its processors.
 //!
-//! The computed defaults of the table of settings (semantics A34, A35). Nothing here looks at
-//! configuration.
+//! The computed defaults of the table of settings. Nothing here looks at configuration: what a
+//! user sets instead is for [`super::config`] to know.
 
 use std::collections::BTreeMap;
 

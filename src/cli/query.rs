@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::format::{StorePath, ValidPathInfo};
+use crate::format::{Derivation, StorePath, ValidPathInfo};
 use crate::store::{Direction, Store};
 
 use super::args::{QueryArgs, Question};
@@ -53,11 +53,8 @@ fn answer(store: &Store, asked: &Question, paths: &[StorePath]) -> Result<Vec<St
         found.extend(paths.iter().cloned());
         ordered(found)
     } else if asked.outputs {
-        let mut lines = Vec::new();
-        for path in paths {
-            lines.extend(outputs(store, path)?.iter().map(full));
-        }
-        Ok(lines)
+        let found = outputs(store, paths)?;
+        Ok(found.iter().flatten().map(full).collect())
     } else if asked.derivers || asked.valid_derivers {
         derivers(store, asked, paths)
     } else {
@@ -90,18 +87,36 @@ fn derivers(store: &Store, asked: &Question, paths: &[StorePath]) -> Result<Vec<
     Ok(lines)
 }
 
-/// Outputs of a derivation in the order of their paths; of anything else the path itself.
-fn outputs(store: &Store, path: &StorePath) -> Result<BTreeSet<StorePath>, CliError> {
-    if !path.is_derivation() {
-        return Ok([path.clone()].into());
+/// Of each path in turn: outputs of a derivation in the order of their paths; of anything else the
+/// path itself.
+fn outputs(store: &Store, paths: &[StorePath]) -> Result<Vec<BTreeSet<StorePath>>, CliError> {
+    let mut drvs = BTreeMap::new();
+    for path in paths.iter().filter(|path| path.is_derivation()) {
+        drvs.insert(path, derivation_read::read(store, path)?);
     }
-    let drv = derivation_read::read(store, path)?;
-    let mut known = BTreeMap::new();
-    if drv.outputs.values().any(|output| output.path().is_none()) {
-        known = store.db().derivation_outputs([path])?.remove(path).unwrap_or_default();
-    }
+    let open = |drv: &Derivation| drv.outputs.values().any(|output| output.path().is_none());
+    let asked: Vec<&StorePath> =
+        drvs.iter().filter(|(_, drv)| open(drv)).map(|(path, _)| *path).collect();
+    let known = match asked.is_empty() {
+        true => BTreeMap::new(),
+        false => store.db().derivation_outputs(asked)?,
+    };
+    let of = |path: &StorePath| match drvs.get(path) {
+        None => Ok([path.clone()].into()),
+        Some(drv) => outputs_of(store, path, drv, known.get(path)),
+    };
+    paths.iter().map(of).collect()
+}
+
+fn outputs_of(
+    store: &Store,
+    path: &StorePath,
+    drv: &Derivation,
+    known: Option<&BTreeMap<String, StorePath>>,
+) -> Result<BTreeSet<StorePath>, CliError> {
     let paths = drv.outputs.iter().map(|(name, output)| {
-        output.path().or_else(|| known.get(name)).cloned().ok_or_else(|| {
+        let found = output.path().or_else(|| known.and_then(|known| known.get(name)));
+        found.cloned().ok_or_else(|| {
             let full = store.layout().store_dir.print(path);
             CliError::Input(format!(
                 "the path of output `{name}` of `{full}` is not known before it is built"

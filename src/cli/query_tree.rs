@@ -1,6 +1,7 @@
 //! References as a tree or as a graph, in the very text of `nix-store --query`.
 //!
-//! Works on what was read from the database; a stack of its own bounds nothing by the thread's.
+//! Works on what was read from the database, and asks it nothing. The way down is kept on a heap,
+//! so a chain of references of any length is printed.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};

@@ -9,18 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::format::output_path::Modulo;
 use crate::format::validity::decode_registration;
-use crate::format::{HashMode, Registration, StorePath};
+use crate::format::{HashMode, Registration};
 use crate::store::canonicalise::{InodesSeen, Rules};
 use crate::store::durable::MOST_FSYNCS;
 use crate::store::ingest::{IngestRequest, ingest};
 use crate::store::source::flush;
 use crate::store::{self, Access, Store, Tree};
 
+use super::CliError;
 use super::args::RegisterArgs;
 use super::config::Config;
 use super::store::open_store;
-use super::{CliError, derivation_read};
 use crate::base::error::with_causes;
 
 /// Registration text that is read: some millions of paths.
@@ -59,6 +60,7 @@ fn register(
     }
     let syncer = store.syncer(flush)?;
     let (mut registrations, mut trees) = (Vec::new(), Vec::new());
+    let mut memo = Modulo::new(store.layout().store_dir.clone());
     for record in records {
         let place = store.layout().real(&record.path);
         place
@@ -70,7 +72,7 @@ fn register(
             None => measure(&place, ignored_acls)?,
         };
         let outputs = match record.path.is_derivation() {
-            true => outputs_of(store, &record.path)?,
+            true => store.stated_outputs(&record.path, &place, &mut memo)?,
             false => BTreeMap::new(),
         };
         let info = record.into_info(nar.0, nar.1);
@@ -98,13 +100,6 @@ fn measure(place: &Path, ignored_acls: &[String]) -> Result<Measured, CliError> 
     let request = IngestRequest { path: place, candidates: &candidates, fixed: None, rules };
     let found = ingest(&request, &mut InodesSeen::default()).map_err(|e| wrong(with_causes(&e)))?;
     Ok(((found.nar_hash, found.nar_size), found.entries))
-}
-
-/// The output paths that a `.drv` states, for the database.
-fn outputs_of(store: &Store, path: &StorePath) -> Result<BTreeMap<String, StorePath>, CliError> {
-    let drv = derivation_read::read(store, path)?;
-    let known = drv.outputs.iter().filter_map(|(n, o)| Some((n.clone(), o.path()?.clone())));
-    Ok(known.collect())
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! `drover build --json`: one object for each target, then one for each root failure that is not
 //! among the targets, so that whoever reads only this knows why.
+//!
+//! The field names are a promise to scripts: fields may be added, none renamed. Written for failed
+//! and interrupted runs as well; every object has all the fields.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use serde_json::{Map, Value, json};
 
@@ -9,6 +13,7 @@ use crate::engine::report::{FailureReport, RunReport, Status, TargetReport};
 use crate::format::{StoreDir, StorePath};
 use crate::machine::Failure;
 
+use super::targets::Refused;
 use crate::engine::failure_words;
 
 /// The report as JSON: a list, targets first and in their order. Times are seconds since 1970;
@@ -19,6 +24,41 @@ pub fn report(report: &RunReport, dir: &StoreDir) -> Value {
     let told = |failed: &&FailureReport| report.targets.iter().any(|t| t.path == failed.path);
     let others = report.failures.iter().filter(|failed| !told(failed));
     targets.chain(others.map(|failed| root_failure(failed, dir))).collect()
+}
+
+/// What is told where nothing was built at all: an object for each target as it was given. Those
+/// that cannot be used have failed, and the others were not begun; where it is not about targets,
+/// all have failed.
+#[must_use]
+pub fn refused(targets: &[OsString], refused: &Refused) -> Value {
+    let record = |(place, target): (usize, &OsString)| {
+        let why = refused.bad.iter().find(|(bad, _)| *bad == place).map(|(_, why)| why.clone());
+        let (status, kind, message) = match why {
+            Some(why) => (Status::Failed, "bad-target", why),
+            None if refused.bad.is_empty() => (Status::Failed, "engine", refused.error.to_string()),
+            None => (Status::Cancelled, "cancelled", "another target cannot be used".to_owned()),
+        };
+        json!({
+            "drvPath": null,
+            "target": target.to_string_lossy(),
+            "outputs": {},
+            "status": status.word(),
+            "failure": {
+                "kind": kind,
+                "message": message,
+                "exitCode": null,
+                "signal": null,
+                "limit": null,
+                "paths": [],
+                "blocked": 0,
+            },
+            "realPath": {},
+            "log": null,
+            "startTime": null,
+            "stopTime": null,
+        })
+    };
+    targets.iter().enumerate().map(record).collect()
 }
 
 fn root_failure(failed: &FailureReport, dir: &StoreDir) -> Value {

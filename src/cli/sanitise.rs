@@ -2,7 +2,7 @@
 //!
 //! A builder may write anything: moves of the cursor, window titles, answers that the terminal
 //! types back. Colours (SGR) may stay, everything else that is not text or a tab goes. Like Nix, a
-//! carriage return starts the line anew (semantics G5).
+//! carriage return starts the line anew.
 
 /// Whether colours stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

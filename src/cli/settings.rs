@@ -66,7 +66,7 @@ pub fn bool_of(value: &str) -> Option<bool> {
     }
 }
 
-/// Reads a whole number with K, M, G or T (powers of 1024, either case) after it (semantics H10).
+/// Reads a whole number with K, M, G or T (powers of 1024, either case) after it.
 #[must_use]
 pub fn number(value: &str) -> Option<u64> {
     let (digits, shift) = match value.as_bytes().last()?.to_ascii_uppercase() {

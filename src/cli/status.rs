@@ -113,8 +113,8 @@ impl Status {
     /// The status line, at most `width` columns; empty where nothing is going on.
     #[must_use]
     pub fn line(&self, width: usize) -> String {
-        let Progress { running, done, failed, waiting, total } = self.progress;
-        if total == 0 && self.running.is_empty() {
+        let Progress { running, done, failed, waiting } = self.progress;
+        if self.progress == Progress::default() && self.running.is_empty() {
             return String::new();
         }
         let running = running.max(self.running.len());
@@ -231,7 +231,7 @@ mod tests {
         let mut status = status(Manner::Live);
         assert_eq!(status.line(80), "");
         assert_eq!(status.take(&started()), None);
-        let progress = Progress { running: 1, done: 2, failed: 3, waiting: 4, total: 10 };
+        let progress = Progress { running: 1, done: 2, failed: 3, waiting: 4 };
         status.take(&Notice::Progress(progress));
         assert_eq!(status.line(80), "[1 running, 2 done, 3 failed, 4 waiting] hello");
         assert_eq!(status.line(12), "[1 running, ");

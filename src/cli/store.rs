@@ -11,7 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::format::StorePath;
-use crate::store::{Access, Durability, Journal, Layout, OpenOptions, Store, StoreError, Symlinks};
+use crate::store::{Access, Durability, Journal, Layout, Listener, OpenOptions};
+use crate::store::{Store, StoreError, Symlinks};
 
 use super::CliError;
 use super::config::Config;
@@ -37,8 +38,15 @@ pub fn open_store(config: &Config, access: Access) -> Result<Arc<Store>, CliErro
         durability: if durable { Durability::Durable } else { Durability::Relaxed },
         journal: if storing.use_sqlite_wal { Journal::Wal } else { Journal::Truncate },
         symlinks: if storing.allow_symlinked_store { Symlinks::Allow } else { Symlinks::Refuse },
+        listener: listener(config),
     };
     Ok(Arc::new(Store::open(layout, options)?))
+}
+
+/// As Nix, every statement is shown on standard error if `NIX_DEBUG_SQLITE_TRACES` is 1.
+fn listener(config: &Config) -> Option<Listener> {
+    let wanted = config.environment.get("NIX_DEBUG_SQLITE_TRACES").is_some_and(|v| v == "1");
+    wanted.then_some(|statement| super::complain(&format!("SQL<[{statement}]>")))
 }
 
 /// Opens the store for questions: a store that cannot be written is read as it lies, and that is

@@ -318,10 +318,11 @@ impl Leftovers<'_> {
         let verdict = failed.map(|why| task.shared.words(why, task.drv));
         let keep = task.shared.settings.keep_failed == KeepFailed::Keep
             && failed.is_some_and(|why| *why != Failure::Cancelled);
-        if let Some(dir) = self.dir
-            && keep
-        {
-            keep_dir(task, dir);
+        match self.dir {
+            Some(dir) if keep => keep_dir(task, dir),
+            // After a failure somebody may still live in it.
+            Some(dir) if failed.is_none() => task.shared.build_dirs.take_back(dir),
+            Some(_) | None => {}
         }
         if let Some(log) = self.log {
             log.finish(verdict.as_deref());

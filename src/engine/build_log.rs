@@ -1,5 +1,10 @@
 //! The log of one build: into its file, its last lines into the summary, each line to whoever
 //! watches live.
+//!
+//! A log is never a reason to fail a build: when the file cannot be written the build goes on, and
+//! a warning says why the log is incomplete. Called on the job's thread as output arrives, so
+//! nothing here may wait for a terminal; those who watch get lines through a queue that may drop
+//! them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,9 @@
 //! Runs a derivation's builder: what it gets, how it is started, how it ended.
+//!
+//! Between [`super::build`], which owns the locks and folders, and the sandbox, which knows no
+//! derivations: here a derivation becomes a [`SpawnPlan`], and an exit becomes a [`Failure`] or
+//! nothing. A builder that succeeded but left processes which cannot be ended has failed: they
+//! could change its outputs after they were hashed.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -17,9 +22,9 @@ use crate::format::structured_attrs;
 use crate::machine::Failure;
 use crate::sandbox::{self, Ended, Family, Limits, Personality, SandboxError, SpawnPlan};
 
-/// Below this much room a failure of a builder is put down to the disk (semantics A45).
+/// Below this much room a failure of a builder is put down to the disk.
 const SCARCE: u64 = 8 << 20;
-/// What `HOME` points at: must not exist, or builders would find a home there (semantics D5).
+/// What `HOME` points at: must not exist, or builders would find a home there.
 const HOMELESS: &str = "/homeless-shelter";
 
 /// A builder ready to start.
@@ -119,7 +124,7 @@ fn structured(work: &Work<'_>) -> Result<Option<Structured>, Failure> {
     }))
 }
 
-/// `impureEnvVars` of a fixed derivation; one that is not set is empty (semantics C7).
+/// `impureEnvVars` of a fixed derivation; one that is not set is empty.
 fn impure(work: &Work<'_>) -> BTreeMap<BString, BString> {
     let known = &work.task.shared.settings.impure_env;
     let value = |name: &BString| (name.clone(), known.get(name).cloned().unwrap_or_default());
@@ -161,7 +166,7 @@ fn cannot_start(error: SandboxError) -> Failure {
     match error {
         // Not a fault of the derivation: it would start on a machine with room.
         SandboxError::Setup { step, cause } if is_short(&cause) => {
-            failure(&format!("starting the builder, in step `{step}`"), &cause)
+            failure(&format!("starting the builder, in step {step}"), &cause)
         }
         SandboxError::Setup { step, cause } => {
             Failure::CannotStart { step, cause: cause.to_string() }

@@ -1,7 +1,7 @@
 //! Builtin builders: `drover __builtin NAME`, run like any builder, with a builder's environment.
 //!
 //! `builtin:fetchurl` takes `file://` URLs; `builtin:buildenv` and `builtin:unpack-channel` are
-//! known but not there yet, which is said before anything is built. Attributes as in semantics A54.
+//! known but not there yet, which is said before anything is built. Attributes are those of Nix.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

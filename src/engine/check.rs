@@ -1,4 +1,8 @@
-//! `--check`: compares what a second build made with what the store has (semantics F28).
+//! `--check`: compares what a second build made with what the store has.
+//!
+//! The hashes decide; the trees are compared only to name the first file that differs. The valid
+//! outputs are never touched: the second result is removed, or with `-K` kept beside the first as
+//! `<output>.check`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

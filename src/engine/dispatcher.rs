@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::jobs;
+use super::jobs::{self, Threads};
 use super::moments::Message;
 use super::probe::Probe;
 use super::report::Notice;
@@ -23,6 +23,7 @@ use crate::machine::{Failure, Machine};
 pub(super) struct Dispatcher {
     machine: Machine,
     shared: Arc<Shared>,
+    threads: Threads,
     running: BTreeMap<GoalId, Cancel>,
     probes: Outbox<Vec<Probe>>,
     outbox: Outbox<Message>,
@@ -61,6 +62,7 @@ impl Dispatcher {
         Self {
             machine,
             shared,
+            threads: Threads::default(),
             running: BTreeMap::new(),
             probes,
             outbox,
@@ -111,7 +113,7 @@ impl Dispatcher {
                 let _ = self.outbox.send(Message::Goals(words));
             }
         }
-        self.shared.tell(Notice::Progress(super::outcome::progress(self.machine.progress())));
+        self.shared.tell(Notice::Progress(self.machine.progress()));
     }
 
     fn events_of(&mut self, message: Message) -> Vec<Event> {
@@ -162,6 +164,7 @@ impl Dispatcher {
         };
         self.running.insert(goal, cancel.clone());
         jobs::start(
+            &self.threads,
             &self.shared,
             goal,
             job,

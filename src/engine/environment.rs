@@ -1,7 +1,7 @@
 //! What a builder sees: its environment, its arguments and the files that lie in its folder.
 //!
-//! Pure: the job hands in everything, and writes the files. Order of the variables is that of
-//! semantics C1-C9: four bases, the derivation's own, then what no derivation may override.
+//! Pure: the job hands in everything, and writes the files. Where two set
+//! one variable the later wins: four bases, the derivation's own, what none may override.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,7 @@ pub struct Environment {
     pub files: Vec<(String, BString)>,
 }
 
-/// Replacements of equal length or not, applied from left to right without looking twice.
+/// Replacements of texts, of equal length or not, in the order of what is replaced.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rewrites(BTreeMap<Vec<u8>, Vec<u8>>);
 

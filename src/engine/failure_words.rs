@@ -1,8 +1,7 @@
 //! What a [`Failure`] is called: words for people, a kind and fields for JSON, bits for the exit
 //! code.
 //!
-//! The only place that turns failures into words. Sentences that users of Nix know are kept
-//! (semantics A22-A38, F3-F28, H1, H6); exit bits are those of A41.
+//! The only place that turns failures into words. Sentences that users of Nix know are kept.
 
 use nix::sys::signal::Signal;
 
@@ -72,11 +71,11 @@ pub fn bits(failure: &Failure) -> u8 {
         | Failure::TooLarge { .. }
         | Failure::OutputCycle { .. }
         | Failure::BadDerivation(_)
+        | Failure::NotSupported(_)
         | Failure::NoSuchOutputs { .. }
         | Failure::DependencyCycle { .. }
         | Failure::NobodyCanBuild { .. } => FAILED,
         Failure::CheckImpossible { .. }
-        | Failure::NotSupported(_)
         | Failure::MissingDerivation
         | Failure::NoSubstituter
         | Failure::SubstitutesFailed
@@ -185,7 +184,7 @@ pub fn long(failure: &Failure, goal: &StorePath, dir: &StoreDir) -> String {
     let drv = dir.print(goal);
     match failure {
         Failure::CannotStart { step, cause } => {
-            format!("cannot set up the build environment: in step `{step}`: {cause}")
+            format!("cannot set up the build environment: in step {step}: {cause}")
         }
         Failure::LogLimit { .. } => format!("{drv} {}", short(failure)),
         Failure::HashMismatch { specified, got, .. } => format!(
@@ -243,10 +242,11 @@ fn about_outputs(failure: &Failure, drv: &str, dir: &StoreDir) -> String {
             "builder for '{drv}' failed to produce output path for output '{output}' at '{}'",
             dir.print(path)
         ),
-        Failure::BadOutput { output, file, why } => format!(
-            "suspicious ownership or permission on '{file}' for output '{output}'; rejecting \
-             this build output ({why})"
-        ),
+        Failure::BadOutput { output, file, why } => {
+            // Most reasons name the file.
+            let place = if why.contains(file) { String::new() } else { format!("'{file}': ") };
+            format!("{place}{why}; rejecting output '{output}'")
+        }
         Failure::FixedOutputRefers { references, .. } => format!(
             "fixed-output derivations must not reference store paths: '{drv}' references {} \
              distinct paths, e.g. '{}'",

@@ -77,6 +77,11 @@ fn sentences_of_nix_are_kept() {
     let out = dir.print(&path("x"));
     assert_eq!(of("exit-code"), "builder failed with exit code 3");
     assert_eq!(of("signal"), "builder failed due to signal 9 (SIGKILL)");
+    assert_eq!(
+        of("cannot-start"),
+        "cannot set up the build environment: in step executing `/bin/x`: No such file"
+    );
+    assert_eq!(of("bad-output"), "'/f': mode 777; rejecting output 'out'");
     assert_eq!(of("timeout"), "timed out after 6 seconds");
     assert_eq!(
         of("log-limit"),
@@ -114,6 +119,7 @@ fn bits_are_those_of_nix() {
         ("silence", 5),
         ("hash-mismatch", 6),
         ("not-deterministic", 8),
+        ("not-supported", 4),
         ("no-space", 0),
         ("engine", 0),
         ("substitutes-failed", 0),

@@ -1,5 +1,8 @@
 //! Our own errors as reasons for a goal: full disks are told apart from everything else, since
 //! they are nobody's fault and go away.
+//!
+//! The whole chain of causes is asked, so it does not matter which floor wrapped the error. Limits
+//! of the process or its user come with advice on which one to raise.
 
 use std::error::Error;
 use std::io;

@@ -1,5 +1,10 @@
 //! Graphs of the store for builders: the input closure, `exportReferencesGraph`,
-//! `exportBuildReferencesGraph` (semantics A26, A27, B20).
+//! `exportBuildReferencesGraph`.
+//!
+//! The three differ in what they follow: input closure, only references; `exportReferencesGraph`,
+//! the outputs of every derivation in it and their closures as well; `exportBuildReferencesGraph`,
+//! the closure of a `.drv` and the outputs of all derivations in that. Everything is read through
+//! [`Shared::view`], which also knows what is ingested and not yet committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +13,7 @@ use serde_json::Value;
 use super::failures::failure;
 use super::probe::read_derivation;
 use super::shared::Shared;
+use crate::format::closure_size;
 use crate::format::content_address::ContentAddress;
 use crate::format::options::Exports;
 use crate::format::structured_attrs::{GraphEntry, graph_json};
@@ -75,10 +81,12 @@ pub(super) fn exported_json(
 ) -> Result<BTreeMap<String, Value>, Failure> {
     let mut graphs = BTreeMap::new();
     for (key, roots) in &exports.references_graph {
+        // Whole: a closure with the closures of what it adds.
         let infos = infos(shared, &references_graph(shared, roots, inputs)?)?;
+        let sizes = closure_size::closure_sizes(&infos);
         let mut entries = Vec::with_capacity(infos.len());
-        for info in infos.values() {
-            entries.push(entry(shared, info)?);
+        for (path, info) in &infos {
+            entries.push(entry(info, sizes.get(path).copied().unwrap_or_default())?);
         }
         graphs.insert(key.clone(), graph_json(&entries, shared.store_dir()));
     }
@@ -94,8 +102,7 @@ pub(super) fn closure_sizes(
     Ok(infos.into_iter().map(|(path, info)| (path, info.nar_size)).collect())
 }
 
-fn entry(shared: &Shared, info: &ValidPathInfo) -> Result<GraphEntry, Failure> {
-    let sizes = closure_sizes(shared, &[info.path.clone()].into())?;
+fn entry(info: &ValidPathInfo, closure_size: u64) -> Result<GraphEntry, Failure> {
     let ca = info.ca.as_deref().map(ContentAddress::parse).transpose();
     Ok(GraphEntry {
         path: info.path.clone(),
@@ -105,7 +112,7 @@ fn entry(shared: &Shared, info: &ValidPathInfo) -> Result<GraphEntry, Failure> {
         ca: ca.map_err(|error| {
             Failure::Engine(format!("reading the content address of `{}`: {error}", info.path))
         })?,
-        closure_size: sizes.values().sum(),
+        closure_size,
     })
 }
 

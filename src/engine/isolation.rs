@@ -1,6 +1,7 @@
 //! Which level of isolation builds get: `none` so far, and that is said.
 //!
-//! At this level a builder sees the host as it is, so `__hostPaths` has nothing to open.
+//! At this level a builder sees the host as it is, so `__hostPaths` has nothing to open. Nobody is
+//! left to believe in a sandbox that is not there: who did not turn it off is told once a run.
 
 use super::report::Notice;
 use super::settings::Sandbox;

@@ -1,4 +1,4 @@
-//! Judges what a build made: rules about references and sizes (semantics F16, F22, F25-F27).
+//! Judges what a build made: rules about references and sizes.
 //!
 //! Pure but for one question, the closure of a set of paths, which the caller answers from the
 //! store. Outputs of the build itself are not registered yet, so their references come from here.

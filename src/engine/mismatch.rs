@@ -1,5 +1,5 @@
 //! A fixed output with another hash than was asked for: kept under the path that belongs to the
-//! hash it has, so that whoever corrects the derivation need not fetch again (semantics F21).
+//! hash it has, so that whoever corrects the derivation need not fetch again.
 //!
 //! The build fails all the same. The lock of that path is tried, never waited for: this build holds
 //! locks of its own, and two that wait for each other would hang.

@@ -1,4 +1,4 @@
-//! What a run would do (`--dry-run`, semantics A47): which derivations would be built, which
+//! What a run would do (`--dry-run`): which derivations would be built, which
 //! paths nobody can make.
 //!
 //! Reads the graph level by level, each with one look at the store. Only what was asked for is
@@ -90,14 +90,18 @@ fn read_level(
     level: &BTreeMap<StorePath, Outputs>,
     plan: &mut Missing,
 ) -> Result<Vec<(StorePath, Derivation)>, StoreError> {
-    let mut drvs = Vec::new();
+    let (mut drvs, mut unread) = (Vec::new(), Vec::new());
     for (path, read) in read_all(store, &level.keys().collect::<Vec<_>>()) {
         match read {
             Ok(drv) => drvs.push((path.clone(), drv)),
-            Err(why) if store.view().valid([path])?.contains(path) => {
-                plan.bad.push((path.clone(), why));
-            }
-            Err(_) => drop(plan.unknown.insert(path.clone())),
+            Err(why) => unread.push((path, why)),
+        }
+    }
+    let valid = store.view().valid(unread.iter().map(|(path, _)| *path))?;
+    for (path, why) in unread {
+        match valid.contains(path) {
+            true => plan.bad.push((path.clone(), why)),
+            false => drop(plan.unknown.insert(path.clone())),
         }
     }
     Ok(drvs)

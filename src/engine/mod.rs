@@ -118,6 +118,7 @@ pub fn run(
         let patience = if ended_by.signal.is_some() { Duration::ZERO } else { RECLAIM };
         reclaimer.into_iter().for_each(|reclaimer| reclaimer.finish(patience));
     }
+    shared.build_dirs.close();
     let report = outcome::run_report(&shared, summary, ended_by.clone(), began.elapsed());
     if ended_by.urgency == Some(Urgency::AtOnce) {
         // What is still running ends with the process; waiting for it is not what was asked for.

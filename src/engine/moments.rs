@@ -1,4 +1,8 @@
 //! The words of a job: its moments in order, and exactly one last word, whatever happens.
+//!
+//! Jobs talk to the dispatcher through this and nothing else. Which moments are last words is the
+//! machine's to say ([`Input::report`]). Sending never blocks, so a job is never held up by a
+//! dispatcher that is busy.
 
 use std::cell::Cell;
 

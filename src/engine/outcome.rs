@@ -1,4 +1,8 @@
 //! From the machine's summary and the books of a run to what is reported.
+//!
+//! The machine knows how goals ended and who blocked whom, the books know times, logs and outputs;
+//! here they are joined. Values only: words and exit codes are made from the report elsewhere. Each
+//! root failure appears once, however many goals it blocked.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,18 +11,12 @@ use std::time::Duration;
 
 use super::dispatcher::EndedBy;
 use super::report::{
-    self, BuiltReport, Counts, FailureReport, Notice, Progress, RunReport, Status, TargetReport,
+    self, BuiltReport, Counts, FailureReport, Notice, RunReport, Status, TargetReport,
 };
 use super::shared::{Record, Shared};
 use crate::format::StorePath;
 use crate::machine::Failure;
-use crate::machine::vocab::{self, FailedGoal, Key, Kind, Outcome, Outputs, Summary, TopResult};
-
-/// Counts for a status line.
-pub(super) fn progress(counts: vocab::Progress) -> Progress {
-    let vocab::Progress { running, done, failed, waiting } = counts;
-    Progress { running, done, failed, waiting, total: running + done + failed + waiting }
-}
+use crate::machine::vocab::{FailedGoal, Key, Kind, Outcome, Outputs, Summary, TopResult};
 
 /// The notice for a goal that has ended, if a builder ran for it or it failed by itself.
 pub(super) fn build_finished(shared: &Shared, key: &Key, outcome: Outcome) -> Option<Notice> {

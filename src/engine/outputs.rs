@@ -2,8 +2,7 @@
 //!
 //! A builder writes to the final paths, unless an output is valid already (a second build to
 //! compare, or some outputs of several): then it writes to scratch paths of the same length, and
-//! what it wrote is rewritten into place (semantics F17). Fixed outputs are copied (F18). Held
-//! locks are the caller's.
+//! what it wrote is rewritten into place. Fixed outputs are copied. Held locks are the caller's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -264,9 +263,15 @@ impl Intake<'_> {
             return Err(Failure::BadOutput {
                 output: output.name.clone(),
                 file: self.shared.store_dir().print(&output.path),
-                why: "it should be a non-executable regular file since recursive hashing is not \
-                      enabled (`outputHashMode` is `flat`)"
-                    .to_owned(),
+                why: format!(
+                    "it is {}, but should be a non-executable regular file since recursive \
+                     hashing is not enabled (`outputHashMode` is `flat`)",
+                    match ingested.root {
+                        Root::Regular(_) => "an executable file",
+                        Root::Directory => "a folder",
+                        Root::Symlink => "a symlink",
+                    }
+                ),
             });
         }
         let path = output.path.clone();

@@ -2,7 +2,7 @@
 //!
 //! All questions that wait are answered together: one write of temporary roots, one look at
 //! validity, however many derivations a turn asks for. A path is protected before its validity is
-//! looked at (semantics A20), so the collector cannot take it in between.
+//! looked at, so the collector cannot take it in between.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -185,12 +185,17 @@ pub(super) fn read_plain(store: &Store, drv: &StorePath) -> Result<Derivation, F
         )));
     };
     let file = store.layout().real(drv);
-    let bytes = crate::base::fs::read_regular(&file, aterm::MOST_BYTES)
-        .map_err(|e| failure("opening a derivation", &e))?;
-    aterm::parse(name, &bytes, dir).map_err(|error| {
-        let place = file.display();
-        Failure::BadDerivation(format!("cannot read derivation `{place}`: {}", with_causes(&error)))
-    })
+    let place = file.display();
+    let bad =
+        |why: String| Failure::BadDerivation(format!("cannot read derivation `{place}`: {why}"));
+    let bytes = crate::base::fs::read_regular(&file, aterm::MOST_BYTES).map_err(|error| {
+        // What lies there is no derivation; all else is trouble of the store.
+        match error.io().kind() {
+            std::io::ErrorKind::InvalidData => bad(error.io().to_string()),
+            _ => failure("opening a derivation", &error),
+        }
+    })?;
+    aterm::parse(name, &bytes, dir).map_err(|error| bad(with_causes(&error)))
 }
 
 impl Read {
@@ -278,7 +283,7 @@ fn needs(drv: &Derivation, options: &DerivationOptions) -> String {
     }
 }
 
-/// Whether this host can build `drv` (semantics A33-A35).
+/// Whether this host can build `drv`.
 fn here(drv: &Derivation, options: &DerivationOptions, platforms: &Platforms) -> Here {
     let runs = |system: &str| drv.platform == system.as_bytes();
     let right_system = drv.platform == "builtin"

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::format::StorePath;
 use crate::machine::Failure;
+pub use crate::machine::vocab::Progress;
 
 /// Something that happened, for whoever watches the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,21 +102,6 @@ pub enum Outcome {
     Failed(Failure),
     /// It was ended because the run was stopped.
     Cancelled,
-}
-
-/// Counts of derivations at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Builders at work.
-    pub running: usize,
-    /// Built or found valid.
-    pub done: usize,
-    /// Failed by themselves or by an input.
-    pub failed: usize,
-    /// Not started yet.
-    pub waiting: usize,
-    /// All that are known so far.
-    pub total: usize,
 }
 
 /// When a build ran.

@@ -1,4 +1,7 @@
 //! What a run is to do and may use: plain values that `cli::config` resolves once.
+//!
+//! The engine reads no file, no variable and no flag: what is not here it does not know. Nobody
+//! changes a value during a run, so all threads share one copy without a lock.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

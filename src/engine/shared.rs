@@ -1,4 +1,8 @@
 //! What the threads of a run share: the store, the settings and the books of what happened.
+//!
+//! No rules live here, and nothing that decides what comes next: that is the machine's. Locks are
+//! held for a look or an entry, never across I/O or a wait, with one exception that is meant: the
+//! first temporary folder of a run is made under its lock, so that there is only one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

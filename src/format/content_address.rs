@@ -1,5 +1,5 @@
-//! Content addresses: the `ca` column of the database and the `CA` field of caches (semantics F23,
-//! `src/libstore/content-address.cc` of Nix).
+//! Content addresses: the `ca` column of the database and the `CA` field of caches
+//! (`src/libstore/content-address.cc` of Nix).
 //!
 //! `fixed:<method prefix><algorithm>:<base 32>` or `text:sha256:<base 32>`. A path with a content
 //! address needs no signature: whether it fits can be computed, by [`ContentAddress::path`].

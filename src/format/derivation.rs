@@ -1,4 +1,9 @@
 //! The derivation as a value: outputs, inputs, platform, builder, arguments, environment.
+//!
+//! It does not know how it is written: ATerm and JSON are neighbours that read and print it.
+//! Strings that a builder sees are bytes, as in Nix. Collections are ordered as the printed forms
+//! are, so equal derivations print alike. Kinds that cannot be built yet are values all the same,
+//! so that they can be shown and copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +11,7 @@ use bstr::BString;
 
 use super::StorePath;
 
-/// One output of a derivation as its `.drv` says it (semantics B5, B6).
+/// One output of a derivation as its `.drv` says it.
 ///
 /// The text of the hash algorithm keeps its method prefix (`r:`, `text:`, `git:`) apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +130,7 @@ impl Method {
     }
 }
 
-/// What kind of derivation it is (semantics B27).
+/// What kind of derivation it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Output paths follow from the inputs.
@@ -140,7 +145,7 @@ pub enum Kind {
     Impure,
 }
 
-/// Why the outputs of a derivation do not go together (semantics B7).
+/// Why the outputs of a derivation do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutputsError {
     /// There is none.
@@ -190,7 +195,7 @@ impl Derivation {
         self.outputs.get(name).and_then(DerivationOutput::path)
     }
 
-    /// Checks that the outputs go together and tells the kind (semantics B7).
+    /// Checks that the outputs go together and tells the kind.
     ///
     /// # Errors
     /// [`OutputsError`] with the rule that is broken.

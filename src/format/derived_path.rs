@@ -1,4 +1,4 @@
-//! What a user asks for: a derivation's outputs or a path as it is (semantics A18).
+//! What a user asks for: a derivation's outputs or a path as it is.
 //!
 //! `drv^out,dev`, `drv^*`, `drv` alone (all outputs); `!` is the older separator. It knows
 //! neither whether the derivation has these outputs nor whether anything exists.

@@ -1,5 +1,8 @@
 //! Derivations that real Nix wrote, for tests (`scripts/record-fixtures` records them), and
 //! random ones.
+//!
+//! The recorded ones keep us honest: nothing here was printed by drover itself. The random ones
+//! follow the rules for outputs, so every reader must accept what a printer makes of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;

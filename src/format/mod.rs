@@ -1,8 +1,21 @@
 //! Bytes to values and back: every format drover reads or writes. Pure: no I/O, no clock, no
 //! threads, no globals.
+//!
+//! - Names and hashes: [`store_path`], [`hash`], [`base32`], [`content_address`],
+//!   [`derived_path`].
+//! - Derivations: [`derivation`] is the value, [`aterm`] and [`derivation_json`] its texts,
+//!   [`output_path`] what its outputs are called, [`options`] and [`structured_attrs`] what its
+//!   attributes ask for.
+//! - Contents: [`nar`] the archive, [`refs`] the scan for references, [`validity`] what a store
+//!   says of a path.
+//! - [`recipe`], [`recipe_make`]: TOML to derivations, without an evaluator.
+//!
+//! Readers accept exactly what the printers print, where the format is canonical. Whatever the
+//! bytes, they answer with a value or an error that names the place: no panic, no unbounded memory.
 
 pub mod aterm;
 pub mod base32;
+pub mod closure_size;
 pub mod content_address;
 pub mod derivation;
 pub mod derivation_json;

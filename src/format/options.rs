@@ -1,5 +1,5 @@
 //! What a derivation asks of the engine: attributes with a meaning beyond the builder's own
-//! (semantics B20-B24, F25-F27; `src/libstore/derivation-options.cc` of Nix).
+//! (`src/libstore/derivation-options.cc` of Nix).
 //!
 //! They stand in the environment, or, with structured attributes, in the JSON of `__json`. A value
 //! of the wrong shape is an error, as in Nix, not silently the default. Which outputs exist, which

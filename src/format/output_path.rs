@@ -1,8 +1,8 @@
 //! Store paths from what they hold: sources, texts, fixed outputs, outputs of derivations.
 //!
-//! A path's hash part is the folded sha256 of `type:sha256:<base 16>:<store>:<name>` (semantics
-//! B9-B11, `src/libstore/store-dir-config.cc` of Nix). It knows no file: hashes and references
-//! come in as values. Derivations that depend on others go through [`Modulo`].
+//! A path's hash part is the folded sha256 of `type:sha256:<base 16>:<store>:<name>`
+//! (`src/libstore/store-dir-config.cc` of Nix). It knows no file: hashes and references come in as
+//! values. Derivations that depend on others go through [`Modulo`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -189,8 +189,7 @@ pub fn output_path_name(drv_name: &str, output: &str) -> String {
     if output == "out" { drv_name.to_owned() } else { format!("{drv_name}-{output}") }
 }
 
-/// Checks a name for an output of a new derivation: a store path name other than `drv`
-/// (semantics B13).
+/// Checks a name for an output of a new derivation: a store path name other than `drv`.
 ///
 /// # Errors
 /// [`StorePathError::Name`] with the rule that is broken.
@@ -204,8 +203,7 @@ pub fn check_output_name(name: &str) -> Result<(), StorePathError> {
     super::store_path::check_name(name.as_bytes())
 }
 
-/// What stands for the path of output `output` in a derivation that does not know it yet
-/// (semantics B16).
+/// What stands for the path of output `output` in a derivation that does not know it yet.
 #[must_use]
 pub fn placeholder(output: &str) -> String {
     let hash = Hash::sha256(format!("nix-output:{output}").as_bytes());

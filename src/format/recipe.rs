@@ -25,6 +25,9 @@ use super::{Hash, recipe_near, recipe_order, recipe_read};
 
 pub use super::recipe_make::{Finish, Instance, instantiate};
 
+/// Tables that an error lists.
+const MOST_LISTED: usize = 8;
+
 /// What is wrong with a recipe, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {message}")]
@@ -151,7 +154,7 @@ impl Recipe {
         for name in names {
             wanted.push(*places.get(name).ok_or_else(|| {
                 let near = recipe_near::nearest(name, places.keys().copied());
-                self.error(1, format!("there is no table `{name}`{near}"))
+                self.error(1, format!("there is no table `{name}`{near} ({})", self.listed()))
             })?);
         }
         if names.is_empty() {
@@ -165,6 +168,19 @@ impl Recipe {
             }
         }
         Ok((self.order.iter().copied().filter(|&i| needed[i]).collect(), wanted))
+    }
+
+    /// The tables there are, some of them if they are many.
+    fn listed(&self) -> String {
+        if self.tables.is_empty() {
+            return "the recipe has none".to_owned();
+        }
+        let names = self.tables.iter().take(MOST_LISTED).map(|table| format!("`{}`", table.name));
+        let more = match self.tables.len().saturating_sub(MOST_LISTED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("the recipe has {}{more}", names.collect::<Vec<_>>().join(", "))
     }
 
     fn roots(&self) -> Vec<usize> {

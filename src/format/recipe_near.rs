@@ -1,4 +1,7 @@
 //! The name that was meant: the nearest of those that exist.
+//!
+//! For error messages alone: nothing is ever used in place of what was written. The comparison is
+//! bounded, since names in a recipe may be as long as its file.
 
 use super::store_path::MAX_NAME_LEN;
 

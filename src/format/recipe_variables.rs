@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::recipe::{RecipeError, Table};
 
-/// Variables that every builder gets whatever its derivation says (semantics C4-C9), and those
+/// Variables that every builder gets whatever its derivation says, and those
 /// that this file writes itself.
 const FORCED: [&str; 14] = [
     "NIX_BUILD_TOP",

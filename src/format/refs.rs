@@ -1,7 +1,7 @@
 //! The reference scan: which store paths does a stream of bytes name?
 //!
 //! A reference is the 32 base-32 digits of a candidate's hash part anywhere in the NAR of a tree:
-//! contents, file names and symlink targets alike (semantics F13; `src/libutil/references.cc` of
+//! contents, file names and symlink targets alike (`src/libutil/references.cc` of
 //! Nix). Lengths and padding between them hold zero bytes, so no match ever spans two of them.
 //! Knows nothing of where the bytes come from; pieces of any length give the same result as one.
 //!
@@ -38,8 +38,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Prepares to look for `candidates`. Of those with equal hash parts the first one counts
-    /// (semantics F15).
+    /// Prepares to look for `candidates`. Of those with equal hash parts the first one counts.
     #[must_use]
     pub fn new<'p>(candidates: impl IntoIterator<Item = &'p StorePath>) -> Self {
         let mut map = HashMap::new();
@@ -100,7 +99,7 @@ impl Scanner {
     }
 }
 
-/// Replaces hash parts in a stream by others of the same length (semantics F17).
+/// Replaces hash parts in a stream by others of the same length.
 ///
 /// Bytes come out at most 31 later than they went in; [`Rewriter::finish`] gives the rest.
 pub struct Rewriter {
@@ -180,7 +179,7 @@ impl Drop for Certain<'_> {
 /// or to a path outside `references` does not count.
 ///
 /// # Errors
-/// The paths on a circle, each referring to the next and the last to the first (semantics F16).
+/// The paths on a circle, each referring to the next and the last to the first.
 pub fn sort_by_references(
     references: &BTreeMap<StorePath, BTreeSet<StorePath>>,
 ) -> Result<Vec<StorePath>, Vec<StorePath>> {

@@ -2,7 +2,7 @@
 //!
 //! A [`StorePath`] is the base name alone, so values do not depend on where the store lies;
 //! [`StoreDir`] joins and splits. It does not know whether a path exists or is valid. Rules of the
-//! name: semantics B9, B12 (`src/libstore/path.cc` of Nix).
+//! name are those of `src/libstore/path.cc` of Nix.
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub enum StorePathError {
     StoreDir(String),
 }
 
-/// Checks the rules for names (semantics B12).
+/// Checks the rules for names.
 ///
 /// # Errors
 /// [`StorePathError::Name`] with the rule that is broken.

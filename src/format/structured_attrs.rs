@@ -1,5 +1,5 @@
 //! Structured attributes: the JSON in `__json` and the two files that a builder gets of it
-//! (semantics B17, B18; `src/libstore/parsed-derivations.cc` of Nix).
+//! (`src/libstore/parsed-derivations.cc` of Nix).
 //!
 //! `.attrs.json` is the JSON with the outputs and the exported graphs added, `.attrs.sh` what of it
 //! bash can hold. Both are byte for byte what Nix 2.34 writes, quirks of its numbers included:

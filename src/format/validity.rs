@@ -2,7 +2,7 @@
 //! `nix-store --register-validity` and `--load-db`.
 //!
 //! A record is a line each of: path; with hashes also the NAR hash and NAR size; deriver or
-//! nothing; number of references; each reference (semantics O7, `src/libstore/store-api.cc` of
+//! nothing; number of references; each reference (`src/libstore/store-api.cc` of
 //! Nix). Reading is strict and names the line; a count reserves no memory. Whether anything is
 //! valid is not known here.
 

@@ -4,7 +4,7 @@
 //! with its next state and [`Order`]s. `decide` is the heart: all that follows a look at the store
 //! (Loading, Checking). Every state also takes `Widen`, `Spoiled` and `Stop` (the last rows).
 //!
-//! | state (seed) | on | next | orders |
+//! | state \[in Nix\] | on | next | orders |
 //! |---|---|---|---|
 //! | New | Start | Loading | Ask(Load) |
 //! | Loading \[init, haveDerivation\] | Missing, first / second time | `DrvWanted` / - | Need(the .drv) / Finish(`MissingDerivation`) |

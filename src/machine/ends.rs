@@ -1,6 +1,7 @@
 //! The end of a run: the summary, and what to do when nothing moves any more.
 //!
-//! It does not know words for failures. Both cost time linear in goals and edges, once.
+//! It does not know words for failures. A run in which nothing moves ends with a named failure,
+//! never with a wait. Both cost time linear in goals and edges, once.
 
 use std::collections::BTreeMap;
 

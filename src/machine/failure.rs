@@ -1,9 +1,12 @@
 //! Why a goal did not succeed: plain data, one variant a reason, turned into words only by
-//! `cli::console`.
+//! `engine::failure_words`.
+//!
+//! It has no text for people but what the system or a tool said. So a failure can be compared,
+//! counted and classed for the exit code, and the wording can change without a rule changing.
 
 use crate::format::{Hash, StorePath};
 
-/// What a rule about references forbids (semantics F25).
+/// What a rule about references forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReferenceRule {
     /// `allowedReferences`.
@@ -16,7 +19,7 @@ pub enum ReferenceRule {
     DisallowedRequisites,
 }
 
-/// What a size limit counts (semantics F27).
+/// What a size limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SizeRule {
     /// `maxSize`: the NAR of one output.
@@ -79,7 +82,7 @@ pub enum Failure {
         /// What was found.
         got: Box<Hash>,
     },
-    /// A fixed output refers to store paths (semantics F22).
+    /// A fixed output refers to store paths.
     FixedOutputRefers {
         /// The output.
         path: StorePath,
@@ -106,7 +109,7 @@ pub enum Failure {
         /// Bytes allowed.
         limit: u64,
     },
-    /// Outputs of one build refer to each other in a circle (semantics F16).
+    /// Outputs of one build refer to each other in a circle.
     OutputCycle {
         /// The outputs on the circle.
         paths: Vec<StorePath>,

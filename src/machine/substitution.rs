@@ -4,7 +4,7 @@
 //! job and is a `Failed` here. References come first, so that a valid path's closure is valid.
 //! Fetches have slots of their own.
 //!
-//! | state (seed) | on | next | orders |
+//! | state \[in Nix\] | on | next | orders |
 //! |---|---|---|---|
 //! | New | Start | Probing | Ask(Check) |
 //! | Probing \[init\] | valid, or its references are | Claiming | Claim(path) |

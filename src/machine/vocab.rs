@@ -79,7 +79,7 @@ impl Key {
 }
 
 /// Whether the inputs of a derivation must be realised though its outputs are valid, down to the
-/// leaves (seed: `forceInputs`, for `exportBuildReferencesGraph`). Only ever grows.
+/// leaves, as `exportBuildReferencesGraph` needs it. Only ever grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Forced {
     /// Valid outputs are enough.

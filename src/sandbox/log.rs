@@ -1,5 +1,8 @@
-//! Lines out of a stream of bytes. Both helpers use bounded memory whatever the builder writes: a
-//! line of a gigabyte is cut, never held. Bytes are kept as they are; colours are not touched.
+//! Lines out of a stream of bytes. Bytes are kept as they are: what a terminal may be shown is the
+//! console's business.
+//!
+//! Both helpers use bounded memory whatever the builder writes: a line of a gigabyte is cut, never
+//! held.
 
 use std::collections::VecDeque;
 
@@ -15,7 +18,7 @@ impl LogSink for Vec<u8> {
     }
 }
 
-/// Splits a stream into lines (semantics G5): `\n` ends a line; `\r` goes back to its start, so
+/// Splits a stream into lines: `\n` ends a line; `\r` goes back to its start, so
 /// what follows replaces what was there; `\r\n` is one end of line.
 #[derive(Debug, Default)]
 pub struct Lines {

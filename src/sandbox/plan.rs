@@ -1,5 +1,8 @@
 //! What is to be run: every decision made, nothing left to look up. Plain data; knows neither
 //! derivations nor the machine it will run on.
+//!
+//! Whoever makes a plan may allocate, fail and read files; whoever carries it out in a fresh child
+//! may not. So all that could go wrong with a plan must go wrong before it is one.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,7 +12,7 @@ use std::time::Duration;
 
 use bstr::BString;
 
-/// One process, fully decided (semantics C13-C23). stdin is `/dev/null`, stdout and stderr are the
+/// One process, fully decided. stdin is `/dev/null`, stdout and stderr are the
 /// log, every other descriptor is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpawnPlan {
@@ -57,7 +60,7 @@ impl PartialEq for Locks {
 
 impl Eq for Locks {}
 
-/// The personality of the process (semantics C20). Addresses are never randomised.
+/// The personality of the process. Addresses are never randomised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Personality {
     /// That of this machine.
@@ -95,7 +98,7 @@ impl SpawnPlan {
     }
 }
 
-/// When a process is ended for us (semantics H1, H2, H6). `None` is no limit.
+/// When a process is ended for us. `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Wall clock from the start.

@@ -156,6 +156,7 @@ impl Watch<'_> {
             Stop::Line => (Some(self.kept.receive()), None),
             Stop::Ours(why) => (self.end()?, Some(why)),
         };
+        let line_is_whole = ours.is_none();
         let death = match (line, ours) {
             (Some(Line::Report(Report::Ended(death))), _) => Some(death),
             (Some(Line::Report(Report::NotStarted { step, errno })), None) => {
@@ -181,6 +182,9 @@ impl Watch<'_> {
             signal => Ended::Signalled(-signal),
         });
         let family_gone = death.is_some_and(|death| death.family_gone);
+        if family_gone && line_is_whole {
+            self.kept.release();
+        }
         Ok(Some(Exit {
             ended: ours.unwrap_or(own),
             family: if family_gone { Family::Gone } else { Family::MayLive },

@@ -12,29 +12,29 @@ use super::plan::{Personality, SpawnPlan};
 /// One thing the new process does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A session and a process group of its own (C17).
+    /// A session and a process group of its own.
     NewSession,
-    /// SIGKILL when the keeper dies; ends at once if it is dead already (C22).
+    /// SIGKILL when the keeper dies; ends at once if it is dead already.
     DieWithKeeper,
-    /// stdin from `/dev/null`, stdout and stderr to the log (C15).
+    /// stdin from `/dev/null`, stdout and stderr to the log.
     Streams,
-    /// Closes all other descriptors (C16).
+    /// Closes all other descriptors.
     CloseOthers,
     /// Limits of open files, soft and hard.
     OpenFiles(u64, u64),
-    /// No core file unless the builder asks for one (C19).
+    /// No core file unless the builder asks for one.
     NoCore,
-    /// A 32-bit machine (C20).
+    /// A 32-bit machine.
     Linux32,
-    /// Addresses are the same in every run (C20).
+    /// Addresses are the same in every run.
     FixedAddresses,
-    /// File mode creation mask (C18).
+    /// File mode creation mask.
     Umask(u32),
-    /// Working folder (C21).
+    /// Working folder.
     Enter(BString),
-    /// No signal blocked, ignored or handled (C23).
+    /// No signal blocked, ignored or handled.
     CleanSignals,
-    /// Becomes the builder (C13).
+    /// Becomes the builder.
     Execute {
         /// The file.
         program: BString,

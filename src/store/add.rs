@@ -1,5 +1,4 @@
-//! Adds a tree that is laid out and measured: the end of every copy into the store (semantics
-//! K27).
+//! Adds a tree that is laid out and measured: the end of every copy into the store.
 //!
 //! It does not know how the tree was made or measured. The order is what counts: root, lock, a
 //! second look, the move, the flush, the row; then the lock goes.

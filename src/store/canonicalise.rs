@@ -1,5 +1,5 @@
 //! Makes a file of an output what files of a store are: mode 0444 or 0555, modified one second
-//! after 1970, owned by us, without extended attributes (semantics F5-F11; the rules are those of
+//! after 1970, owned by us, without extended attributes (the rules are those of
 //! `src/libstore/posix-fs-canonicalise.cc` of Nix).
 //!
 //! Works through open fds, or (folder fd, name) for symlinks: no path is resolved twice, so what
@@ -12,8 +12,10 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
+
+use crate::base::fs::kind_word;
 
 /// Modification time of everything in a store, in seconds since 1970.
 pub const STORE_MTIME: i64 = 1;
@@ -37,12 +39,12 @@ pub struct Rules<'r> {
 pub(super) enum Trouble {
     /// A call failed: what we were doing and why it failed.
     Io(&'static str, io::Error),
-    /// Another owner than expected.
-    Ownership,
-    /// The output itself may be written by others, or another owns it.
-    Suspicious,
-    /// Neither file nor folder nor symlink.
-    Type,
+    /// This is not the user who should own it.
+    Ownership(u32),
+    /// The output itself may be written by others, or another owns it: what was found.
+    Suspicious(String),
+    /// Neither file nor folder nor symlink, but this.
+    Type(&'static str),
     /// The tree cannot be written as a NAR.
     Nar(crate::format::nar::NarError),
 }
@@ -75,21 +77,28 @@ impl<'r> Canonicaliser<'r> {
         Self { rules, seen, uid, gid }
     }
 
-    /// Checks the output itself before anything in it is touched (semantics F4).
+    /// Checks the output itself before anything in it is touched.
     pub(super) fn check_root(&self, stat: &Stat) -> Result<(), Trouble> {
-        let link = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink();
+        let link = FileType::from_raw_mode(stat.st_mode).is_symlink();
         let open_to_others = !link && stat.st_mode & 0o022 != 0;
         let foreign = self.rules.owner.is_some_and(|uid| uid != stat.st_uid);
-        if open_to_others || foreign { Err(Trouble::Suspicious) } else { Ok(()) }
+        if !open_to_others && !foreign {
+            return Ok(());
+        }
+        let kind = kind_word(FileType::from_raw_mode(stat.st_mode));
+        let (owner, mode) = (stat.st_uid, stat.st_mode & 0o7777);
+        let asked = self.rules.owner.filter(|&uid| uid != owner);
+        let asked = asked.map(|uid| format!(", not of user {uid}")).unwrap_or_default();
+        Err(Trouble::Suspicious(format!("{kind} of user {owner}{asked}, mode {mode:04o}")))
     }
 
-    /// Whether the file is still to be canonicalised; an error if it is another's (F7). Files
+    /// Whether the file is still to be canonicalised; an error if it is another's. Files
     /// that were chowned under another name of theirs are known by their inode.
     fn admit(&mut self, stat: &Stat, directory: bool) -> Result<bool, Trouble> {
         let inode = (stat.st_dev, stat.st_ino);
         if self.rules.owner.is_some_and(|uid| uid != stat.st_uid) {
             let known = !directory && self.seen.0.contains(&inode);
-            return if known { Ok(false) } else { Err(Trouble::Ownership) };
+            return if known { Ok(false) } else { Err(Trouble::Ownership(stat.st_uid)) };
         }
         if stat.st_nlink > 1 && !directory {
             self.seen.0.insert(inode);
@@ -158,7 +167,7 @@ impl<'r> Canonicaliser<'r> {
         Ok(())
     }
 
-    /// Removes extended attributes and ACLs, but for those that stay (F10).
+    /// Removes extended attributes and ACLs, but for those that stay.
     fn strip(&self, fd: BorrowedFd<'_>, stat: &Stat) -> Result<Stripped, Trouble> {
         let mut result = Stripped::ModeKept;
         let size = rustix::fs::flistxattr_query(fd);

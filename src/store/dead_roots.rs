@@ -2,7 +2,7 @@
 //! whole store.
 //!
 //! A file of temporary roots is locked for the life of its process, so one that can be locked has
-//! lost its owner (semantics K23). It is held locked while it is read, so that no two processes
+//! lost its owner. It is held locked while it is read, so that no two processes
 //! take the same one, and it goes by the stale protocol: unlinked, then marked with a byte, so that
 //! a process that had just opened it makes another.
 

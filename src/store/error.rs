@@ -1,4 +1,8 @@
 //! What can go wrong with a store: what we were doing, which path, the cause, what to do.
+//!
+//! Knows no goals: the engine decides what an error means for one, and asks only two things of it,
+//! whether a disk is full and whether the fault lies in one registration alone. The second keeps
+//! one bad build from ending a run; a variant that is not sorted there ends it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,7 +53,7 @@ pub enum StoreError {
     /// Writing to a store that was opened to read.
     #[error("the store at `{}` is open for reading only", .0.display())]
     ReadOnly(PathBuf),
-    /// Semantics K25.
+    /// A link on the way to the store: its owner could exchange the store.
     #[error(
         "the path `{}` is a symlink; this is not allowed for the Nix store and its parent \
          directories (set `allow-symlinked-store` to use it all the same)",
@@ -123,7 +127,7 @@ pub enum StoreError {
     /// A path that must be valid is not.
     #[error("path `{0}` is not valid")]
     NotValid(String),
-    /// A registration names a reference that is not valid (semantics F31).
+    /// A registration names a reference that is not valid.
     #[error("cannot register `{path}`: its reference `{reference}` is not valid")]
     ReferenceNotValid {
         /// What was to be registered.
@@ -131,7 +135,7 @@ pub enum StoreError {
         /// The reference.
         reference: String,
     },
-    /// References go in a circle (semantics F31).
+    /// References go in a circle.
     #[error("cycle detected in the references of '{path}' from '{parent}'")]
     Cycle {
         /// A path on the circle.

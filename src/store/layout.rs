@@ -1,4 +1,4 @@
-//! Where everything of a store lies: contents, database, roots, locks, logs (semantics K10, G1).
+//! Where everything of a store lies: contents, database, roots, locks, logs.
 //!
 //! Paths only: nothing here looks at the disk. The *logical* store folder is part of every hash
 //! and reference; the *real* one is where the files are, and differs where a store is diverted.
@@ -40,7 +40,7 @@ impl Layout {
         self.real_store_dir.join(path.as_str())
     }
 
-    /// The lock file of `path` (semantics K16).
+    /// The lock file of `path`.
     #[must_use]
     pub fn lock_file(&self, path: &StorePath) -> PathBuf {
         self.real_store_dir.join(format!("{path}.lock"))
@@ -118,7 +118,7 @@ impl Layout {
         self.state_dir.join("userpool")
     }
 
-    /// The log of a derivation while it builds, uncompressed: `drvs/xx/rest` (semantics G1).
+    /// The log of a derivation while it builds, uncompressed: `drvs/xx/rest`.
     #[must_use]
     pub fn log_file(&self, drv: &StorePath) -> PathBuf {
         let (folder, rest) = drv.as_str().split_at(2);

@@ -1,5 +1,4 @@
-//! Build logs as Nix keeps them (semantics G1-G4): written plain while a build runs, compressed
-//! when it is done.
+//! Build logs as Nix keeps them: written plain while a build runs, compressed when it is done.
 //!
 //! A short log stays in memory until the end, so a trivial build costs one file. A longer one lies
 //! plain at its final name, where `nix log` reads it meanwhile. The compressed file appears whole

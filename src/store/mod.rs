@@ -7,6 +7,7 @@ pub mod add;
 pub mod canonicalise;
 pub mod db;
 pub mod dead_roots;
+pub mod derivations;
 pub mod durable;
 pub mod error;
 pub mod gc_roots;
@@ -33,7 +34,7 @@ pub use db::{Db, Direction, Registration};
 pub use durable::Tree;
 pub use error::StoreError;
 pub use layout::Layout;
-pub use open::{Access, Durability, Journal, OpenOptions, Symlinks};
+pub use open::{Access, Durability, Journal, Listener, OpenOptions, Symlinks};
 pub use pending::{Pending, View};
 pub use roots::TempRoots;
 pub use texts::Text;
@@ -123,7 +124,7 @@ impl Store {
         temp_dir::StoreTempDir::create(&self.layout)
     }
 
-    /// The log of a derivation, or of the derivation that made an output (semantics G3).
+    /// The log of a derivation, or of the derivation that made an output.
     ///
     /// # Errors
     /// [`StoreError`] if the database cannot be read.

@@ -1,4 +1,4 @@
-//! Opening a store: its folders, its big lock, the number of its schema (semantics K1, K9, K25).
+//! Opening a store: its folders, its big lock, the number of its schema.
 //!
 //! Cheap on a store that exists: a few looks, one lock, one small read, one connection; nothing is
 //! scanned. A new store is made under the exclusive big lock, and its `schema` file comes last: a
@@ -25,7 +25,7 @@ pub enum Access {
     Create,
     /// Read and write; must be there.
     ReadWrite,
-    /// Read only, without locks; nobody may write it meanwhile (semantics K11).
+    /// Read only, without locks; nobody may write it meanwhile.
     ReadOnly,
 }
 
@@ -48,7 +48,7 @@ pub enum Journal {
     Truncate,
 }
 
-/// Whether the store folder may be reached through symlinks (semantics K25).
+/// Whether the store folder may be reached through symlinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symlinks {
     /// Refused.
@@ -57,8 +57,11 @@ pub enum Symlinks {
     Allow,
 }
 
+/// Who hears each SQL statement before it runs, with its values. Called from any thread.
+pub type Listener = fn(&str);
+
 /// How a store is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct OpenOptions {
     /// What for.
     pub access: Access,
@@ -68,6 +71,8 @@ pub struct OpenOptions {
     pub journal: Journal,
     /// Whether the store folder may be reached through symlinks.
     pub symlinks: Symlinks,
+    /// Who hears the statements that the database is asked, if somebody does.
+    pub listener: Option<Listener>,
 }
 
 impl Default for OpenOptions {
@@ -77,6 +82,7 @@ impl Default for OpenOptions {
             durability: Durability::Durable,
             journal: Journal::Wal,
             symlinks: Symlinks::Refuse,
+            listener: None,
         }
     }
 }

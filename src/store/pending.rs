@@ -3,8 +3,12 @@
 //! Invariant: a path that was inserted is seen by every later read until it is removed, and it is
 //! removed only after its row is committed (or refused). So a view looks here *first* and at the
 //! database *then*: the other order would miss a path that moves in between.
+//!
+//! References of what was committed lately stay here: they never change while a path is valid, and
+//! what this process made it also keeps from the collector. The closure of a build's inputs, which
+//! grows along a chain of builds, then costs no question for each path of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -20,7 +24,12 @@ pub type Snapshot = Arc<BTreeMap<StorePath, Arc<ValidPathInfo>>>;
 #[derive(Debug, Default)]
 pub struct Pending {
     infos: Mutex<Snapshot>,
+    /// References of committed paths.
+    known: Mutex<HashMap<StorePath, Arc<ValidPathInfo>>>,
 }
+
+/// Committed paths whose references are remembered: a few megabytes.
+const MOST_KNOWN: usize = 8192;
 
 impl Pending {
     /// Adds paths whose contents are in place.
@@ -30,7 +39,22 @@ impl Pending {
         map.extend(infos.into_iter().map(|i| (i.path.clone(), Arc::new(i.clone()))));
     }
 
-    /// Takes paths out: committed or refused.
+    /// Takes paths out whose rows are committed.
+    pub fn committed<'i>(&self, infos: impl IntoIterator<Item = &'i ValidPathInfo>) {
+        let mut guard = self.infos.lock();
+        let map = Arc::make_mut(&mut guard);
+        let mut known = self.known.lock();
+        for info in infos {
+            if let Some(info) = map.remove(&info.path) {
+                if known.len() == MOST_KNOWN {
+                    known.clear();
+                }
+                known.insert(info.path.clone(), info);
+            }
+        }
+    }
+
+    /// Takes paths out that were refused.
     pub fn remove<'p>(&self, paths: impl IntoIterator<Item = &'p StorePath>) {
         let mut guard = self.infos.lock();
         let map = Arc::make_mut(&mut guard);
@@ -129,17 +153,19 @@ impl<'s> View<'s> {
         paths: impl IntoIterator<Item = &'p StorePath>,
         pending: &Snapshot,
     ) -> Result<BTreeSet<StorePath>, StoreError> {
-        let mut stack: Vec<StorePath> = paths.into_iter().cloned().collect();
+        let mut stack: Vec<&StorePath> = paths.into_iter().collect();
         let (mut found, mut committed) = (BTreeSet::new(), BTreeSet::new());
+        let known = self.pending.known.lock();
         while let Some(path) = stack.pop() {
-            let Some(info) = pending.get(&path) else {
-                committed.insert(path);
+            let Some(info) = pending.get(path).or_else(|| known.get(path)) else {
+                committed.insert(path.clone());
                 continue;
             };
-            if found.insert(path) {
-                stack.extend(info.references.iter().cloned());
+            if found.insert(path.clone()) {
+                stack.extend(&info.references);
             }
         }
+        drop(known);
         if !committed.is_empty() {
             found.append(&mut self.db.closure(&committed, Direction::References)?);
         }

@@ -138,12 +138,17 @@ impl Worker {
             batch.extend(builds.try_iter().take(MOST_BUILDS - 1));
             let verdicts = self.judge(&batch);
             // Out of pending only now, after the commit: see `pending`.
-            let registrations = batch.iter().flat_map(|build| &build.registrations);
-            self.store.pending().remove(registrations.map(|r| &r.info.path));
-            for (build, verdict) in batch.iter().zip(verdicts) {
-                if !matches!(verdict, Verdict::Registered) {
-                    self.rejected.insert(build.id);
+            for (build, verdict) in batch.iter().zip(&verdicts) {
+                let infos = build.registrations.iter().map(|r| &r.info);
+                match verdict {
+                    Verdict::Registered => self.store.pending().committed(infos),
+                    Verdict::Rejected(_) | Verdict::Fatal(_) => {
+                        self.store.pending().remove(infos.map(|info| &info.path));
+                        self.rejected.insert(build.id);
+                    }
                 }
+            }
+            for (build, verdict) in batch.iter().zip(verdicts) {
                 // Who hears a verdict and panics must not keep the others from theirs.
                 let _ = catch_unwind(AssertUnwindSafe(|| (self.report)(build.id, verdict)));
             }

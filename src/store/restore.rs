@@ -236,7 +236,7 @@ fn failed(trouble: Trouble, folder: &Path, name: Option<&[u8]>) -> RestoreError 
     match trouble {
         Trouble::Io(doing, source) => RestoreError::Io { doing, path, source },
         Trouble::Nar(error) => RestoreError::Nar(error),
-        Trouble::Ownership | Trouble::Suspicious | Trouble::Type => {
+        Trouble::Ownership(_) | Trouble::Suspicious(_) | Trouble::Type(_) => {
             let source = io::ErrorKind::PermissionDenied.into();
             RestoreError::Io { doing: "checking", path, source }
         }

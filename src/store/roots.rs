@@ -1,4 +1,4 @@
-//! Temporary roots: what this process needs and the collector must not delete (semantics K20-K23).
+//! Temporary roots: what this process needs and the collector must not delete.
 //!
 //! One file per process, locked for as long as the process uses the store; records are full store
 //! paths, each ended by NUL. A root counts once [`TempRoots::add`] has returned: either it was

@@ -1,10 +1,9 @@
-//! Copies files and folders of anybody into the store, addressed by their contents (semantics
-//! K27).
+//! Copies files and folders of anybody into the store, addressed by their contents.
 //!
 //! The source is read, never changed, and may change while it is read: the copy is hashed as it
 //! is written, and what is registered is what was copied. It does not know recipes or commands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use super::error::StoreError;
 use super::ingest::sync_tree;
 use super::restore::{Modes, RestoreError, dump, restore};
 use crate::format::hash::Hasher;
-use crate::format::output_path::{SelfReference, source_path};
+use crate::format::output_path::{Modulo, SelfReference, source_path};
 use crate::format::{Algorithm, ContentAddress, Hash, Method, Origin, StorePath, ValidPathInfo};
 
 /// The hash and length of a NAR.
@@ -44,13 +43,41 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if it cannot be read, the name is wrong, or the store cannot be written.
     pub fn add_source(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
-        crate::format::store_path::check_name(name.as_bytes())?;
-        let sum = nar_sum(source, Algorithm::Sha256)?;
-        let path = self.path_of_source(name, &sum.hash)?;
-        self.add_temp_roots([&path])?;
-        if self.view().valid([&path])?.contains(&path) {
-            return Ok(path);
+        let added = self.add_sources(&[(source, name)]).map_err(|(_, error)| error)?;
+        added.into_iter().next().ok_or_else(|| StoreError::NotValid(name.to_owned()))
+    }
+
+    /// As [`Store::add_source`] for several at once: what is there already is asked together. Paths
+    /// are in the order of `sources`.
+    ///
+    /// # Errors
+    /// As there, with the place of the source that is wrong; some may have been added before it.
+    pub fn add_sources(
+        &self,
+        sources: &[(&Path, &str)],
+    ) -> Result<Vec<StorePath>, (usize, StoreError)> {
+        let mut paths = Vec::with_capacity(sources.len());
+        for (place, (source, name)) in sources.iter().enumerate() {
+            paths.push(self.measured(source, name).map_err(|error| (place, error))?);
         }
+        let of_none = |error| (0, error);
+        self.add_temp_roots(&paths).map_err(of_none)?;
+        let valid = self.view().valid(&paths).map_err(of_none)?;
+        for (place, (source, name)) in sources.iter().enumerate() {
+            if !valid.contains(&paths[place]) {
+                paths[place] = self.copy_source(source, name).map_err(|error| (place, error))?;
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Where a source would go.
+    fn measured(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
+        crate::format::store_path::check_name(name.as_bytes())?;
+        self.path_of_source(name, &nar_sum(source, Algorithm::Sha256)?.hash)
+    }
+
+    fn copy_source(&self, source: &Path, name: &str) -> Result<StorePath, StoreError> {
         let syncer = self.syncer(flush)?;
         let temp = self.temp_dir()?;
         let copy = temp.path().join("copy");
@@ -70,7 +97,14 @@ impl Store {
             ca: Some(ca.to_string()),
         };
         let entries = count(&copy).map_err(|e| failed("looking at", &copy, e))?;
-        let registration = Registration::from(info);
+        let outputs = match path.is_derivation() {
+            true => {
+                let mut memo = Modulo::new(self.layout().store_dir.clone());
+                self.stated_outputs(&path, &copy, &mut memo)?
+            }
+            false => BTreeMap::new(),
+        };
+        let registration = Registration { info, outputs };
         self.add_tree(LaidOut { temp: &temp, at: &copy, entries, registration }, &syncer)?;
         Ok(path)
     }

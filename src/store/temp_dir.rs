@@ -1,5 +1,4 @@
-//! Folders in the store where a path is laid out before it gets its name (semantics K24), and the
-//! move into place.
+//! Folders in the store where a path is laid out before it gets its name, and the move into place.
 //!
 //! Named `tmp-<pid>-<n>` and locked for life: the collector removes those it can lock. They lie in
 //! the store folder itself, so that a rename is all it takes.

@@ -1,4 +1,7 @@
 //! Scratch stores for tests, and real Nix on them.
+//!
+//! Every store has folders of its own that go when the value does, so tests run side by side and
+//! the machine's own store is never touched.
 #![expect(clippy::disallowed_methods, reason = "tests run real Nix to compare with")]
 
 use std::collections::BTreeSet;

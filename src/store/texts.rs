@@ -1,6 +1,6 @@
 //! Texts in the store: `.drv` files and files of recipes, many at once.
 //!
-//! Every step is done for all texts of a batch before the next one (semantics K27): roots, locks,
+//! Every step is done for all texts of a batch before the next one: roots, locks,
 //! a second look, files, one flush, one transaction. A text that is valid already costs its share
 //! of one question. The locks of a batch are held to its commit, so a batch is no larger than the
 //! process may have files open; thousands of `.drv` files are a batch where the limit is raised.

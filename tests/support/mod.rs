@@ -78,6 +78,17 @@ impl World {
         command
     }
 
+    /// A copy of drover that another user may run. A process of its own makes it: a descriptor of
+    /// ours that a child of another test inherits would keep the program "text busy".
+    pub fn own_program(&self) -> PathBuf {
+        let program = self.path("drover");
+        if !program.exists() {
+            let mut install = self.command("install");
+            succeed(install.args(["-m", "755", env!("CARGO_BIN_EXE_drover")]).arg(&program));
+        }
+        program
+    }
+
     /// A program of real Nix with these arguments.
     pub fn nix<S: AsRef<OsStr>>(&self, name: &str, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.command(name);

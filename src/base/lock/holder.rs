@@ -1,6 +1,7 @@
 //! Who holds a `flock`, from the kernel's table: for messages to people who wait.
 //!
-//! A guess by nature: the holder may have gone when it is read, and nothing may depend on it.
+//! A guess by nature: the holder may have gone when it is read, and nothing may depend on it. It
+//! does not know what a lock file stands for.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

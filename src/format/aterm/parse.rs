@@ -1,4 +1,8 @@
 //! Reading: one pass over the bytes, strings found with memchr.
+//!
+//! Accepts exactly what is printed, byte for byte: order, escapes and brackets are checked, since
+//! the path of a derivation is the hash of its text and two texts must never mean the same. Depth
+//! is bounded, and no error loses the place where it was found.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

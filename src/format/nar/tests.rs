@@ -2,52 +2,11 @@ use std::io::{Cursor, Read};
 
 use super::*;
 
-/// Writes what it is told as a NAR again, so that reading and writing check each other.
-struct Again(Option<Writer<Vec<u8>>>);
-
-impl Again {
-    fn writer(&mut self) -> &mut Writer<Vec<u8>> {
-        self.0.as_mut().unwrap()
-    }
-
-    fn at(&mut self, name: Option<&[u8]>) -> Result<&mut Writer<Vec<u8>>, NarError> {
-        if let Some(name) = name {
-            self.writer().entry(name)?;
-        }
-        Ok(self.writer())
-    }
-}
-
-impl Visitor for Again {
-    type Error = NarError;
-
-    fn directory(&mut self, name: Option<&[u8]>) -> Result<(), NarError> {
-        self.at(name)?.directory()
-    }
-
-    fn end_directory(&mut self) -> Result<(), NarError> {
-        self.writer().end_directory()
-    }
-
-    fn symlink(&mut self, name: Option<&[u8]>, target: &[u8]) -> Result<(), NarError> {
-        self.at(name)?.symlink(target)
-    }
-
-    fn regular(
-        &mut self,
-        name: Option<&[u8]>,
-        executable: Executable,
-        contents: &mut Contents<'_>,
-    ) -> Result<(), NarError> {
-        let size = contents.size();
-        self.at(name)?.regular(executable, size, contents)
-    }
-}
-
+/// Reads and writes again, so that both check each other.
 fn again(nar: &[u8]) -> Result<Vec<u8>, NarError> {
-    let mut visitor = Again(Some(Writer::new(Vec::new())?));
-    read(nar, &mut visitor)?;
-    visitor.0.take().unwrap().finish()
+    let mut writer = Writer::new(Vec::new())?;
+    read(nar, &mut writer)?;
+    writer.finish()
 }
 
 fn sample() -> Vec<u8> {
@@ -149,7 +108,7 @@ fn a_prefix_ends_exactly() {
     let len = nar.len() as u64;
     nar.extend_from_slice(b"rest");
     let mut source = Cursor::new(nar);
-    let mut visitor = Again(Some(Writer::new(Vec::new()).unwrap()));
+    let mut visitor = Writer::new(Vec::new()).unwrap();
     assert_eq!(read_prefix(&mut source, &mut visitor).unwrap(), len);
     let mut rest = Vec::new();
     source.read_to_end(&mut rest).unwrap();

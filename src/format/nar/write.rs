@@ -6,7 +6,8 @@
 use std::io::{Read, Write};
 
 use super::{
-    Executable, MAGIC, MAX_DEPTH, MAX_TARGET, NarError, check_name, check_order, lossy, padding,
+    Contents, Executable, MAGIC, MAX_DEPTH, MAX_TARGET, NarError, Visitor, check_name, check_order,
+    lossy, padding,
 };
 
 /// Writes one NAR to `W`. Give it a buffered `Write`: it writes token by token.
@@ -180,6 +181,12 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
+    /// Names the next node, unless it is the root.
+    fn named(&mut self, name: Option<&[u8]>) -> Result<&mut Self, NarError> {
+        name.map_or(Ok(()), |name| self.entry(name))?;
+        Ok(self)
+    }
+
     fn begin_node(&self) -> Result<(), NarError> {
         if self.expects != Expects::Node {
             return Err(NarError::Misuse("a node without an entry"));
@@ -206,5 +213,32 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&len.to_le_bytes())?;
         self.out.write_all(bytes)?;
         Ok(self.out.write_all(&[0; 8][..padding(len)])?)
+    }
+}
+
+/// Driven by a reader, it writes what is read: the same bytes again.
+impl<W: Write> Visitor for Writer<W> {
+    type Error = NarError;
+
+    fn directory(&mut self, name: Option<&[u8]>) -> Result<(), NarError> {
+        self.named(name)?.directory()
+    }
+
+    fn end_directory(&mut self) -> Result<(), NarError> {
+        self.end_directory()
+    }
+
+    fn symlink(&mut self, name: Option<&[u8]>, target: &[u8]) -> Result<(), NarError> {
+        self.named(name)?.symlink(target)
+    }
+
+    fn regular(
+        &mut self,
+        name: Option<&[u8]>,
+        executable: Executable,
+        contents: &mut Contents<'_>,
+    ) -> Result<(), NarError> {
+        let size = contents.size();
+        self.named(name)?.regular(executable, size, contents)
     }
 }

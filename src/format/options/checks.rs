@@ -1,4 +1,8 @@
-//! Rules for outputs: references, sizes, scanning (semantics B23, B24, F25-F27).
+//! Rules for outputs: references, sizes, scanning.
+//!
+//! What a derivation asks for, not whether it is met: `engine::judge` compares it with what was
+//! built. The environment has one set of rules for all outputs and structured attributes one for
+//! each, and they differ in whether a reference to oneself counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,7 @@
 //! The same attributes where they stand in the JSON of `__json`.
+//!
+//! Types are checked strictly, for a rule that is misread is a rule that is not kept: what has the
+//! wrong type is an error that names the attribute. What only warns in Nix is a warning here too.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,9 @@
 //! Output paths of whole derivations: filled in where they are new, checked where they are given
-//! (semantics B15, `processDerivationOutputPaths` in `derivations.cc` of Nix).
+//! (`processDerivationOutputPaths` in `derivations.cc` of Nix).
+//!
+//! No derivation may name a path that does not follow from it: that is what keeps one user's
+//! derivation from claiming another's outputs. So whatever drover writes as a `.drv`, whoever wrote
+//! the text, went through here first.
 
 use bstr::BString;
 

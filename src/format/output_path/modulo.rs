@@ -1,4 +1,4 @@
-//! The hash of a derivation modulo how its fixed inputs are fetched (semantics B14).
+//! The hash of a derivation modulo how its fixed inputs are fetched.
 //!
 //! A fixed derivation counts by its contents alone; any other by its text with each input replaced
 //! by that input's hash. [`Modulo`] keeps what it has computed, so a graph of n derivations costs

@@ -1,4 +1,8 @@
 //! Numbers as Nix's JSON library writes them, and as its shell writer truncates them.
+//!
+//! These texts end up in `.attrs.json` and `.attrs.sh`, where a builder sees each digit, so they
+//! must be those that Nix writes, oddities of its conversions included. `serde_json` prints numbers
+//! in another way.
 
 use serde_json::Number;
 

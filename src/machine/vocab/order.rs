@@ -1,4 +1,8 @@
 //! What a goal may ask of the machine.
+//!
+//! The inner half of the vocabulary: most orders are obeyed inside the machine (`machine::obey`);
+//! asking, launching, killing and saying leave it as effects. An order that is answered says by
+//! which input, so a wait that nothing ends can be found by reading.
 
 use super::{Job, Notice, Outcome, Question, Request, SourceId};
 use crate::format::StorePath;
@@ -62,9 +66,9 @@ pub enum Order {
         /// Whether absence counts as one.
         absence: Absence,
     },
-    /// Ask the store.
+    /// Ask the store: answered by `Loaded` or `Checked`.
     Ask(Question),
-    /// Ask a source about its path.
+    /// Ask a source about its path: answered by `Answered`.
     AskSource(SourceId),
     /// Be the only goal that makes these paths: answered by `Claimed`.
     Claim(Vec<StorePath>),

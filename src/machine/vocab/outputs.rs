@@ -1,6 +1,7 @@
 //! Which outputs of a derivation are wanted: sets that only grow.
 //!
-//! They do not know which outputs a derivation has.
+//! They do not know which outputs a derivation has: a name that it lacks is found out when it is
+//! loaded. Growth is told apart from no growth, since a goal must look again only after the first.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! A run as a whole: what the machine needs of the settings, and what it tells of the result.
 //!
-//! It does not know where settings come from, nor words for results.
+//! It does not know where settings come from, nor words for results. What is counted here are
+//! goals; the engine adds what only it knows, such as times and logs.
 
 use super::super::Failure;
 use super::{GoalId, Key, Outcome, Request};

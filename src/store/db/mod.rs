@@ -2,7 +2,7 @@
 //!
 //! One connection writes, behind a lock; reads take one from a pool, so a reader never waits for
 //! our own writer. "Database is busy" never leaves this module: SQLite itself waits up to an hour,
-//! and a refusal that it does not wait for is tried again here (semantics K7, K8).
+//! and a refusal that it does not wait for is tried again here.
 //!
 //! It does not know which paths are pending, nor what lies on disk.
 
@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::StoreError;
-use super::open::{Access, Durability, Journal, OpenOptions};
+use super::open::{Access, Durability, Journal, Listener, OpenOptions};
 use crate::format::StoreDir;
 
 pub use read::Direction;
@@ -128,12 +129,17 @@ impl Db {
     fn connect_with(&self, flags: OpenFlags, query: &str) -> Result<Connection, StoreError> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let uri = self.uri(query);
-        let connection = match self.options.journal {
+        let mut connection = match self.options.journal {
             Journal::Wal => Connection::open_with_flags(uri, flags),
             // What Nix uses where shared memory does not work: locks are files beside it.
             Journal::Truncate => Connection::open_with_flags_and_vfs(uri, flags, c"unix-dotfile"),
         }
         .map_err(self.fail("opening"))?;
+        if let Some(listener) = self.options.listener {
+            connection
+                .trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(told_to(listener)))
+                .map_err(self.fail("opening"))?;
+        }
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
         connection.busy_timeout(BUSY_TIMEOUT).map_err(self.fail("opening"))?;
         Ok(connection)
@@ -244,6 +250,16 @@ pub(super) enum Tables {
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Db").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// Passes statements on. What a trigger does is a comment to SQLite and no statement of ours.
+fn told_to(listener: Listener) -> impl FnMut(TraceEvent<'_>) + Send + 'static {
+    move |event| match event {
+        TraceEvent::Stmt(statement, text) if !text.starts_with("--") => {
+            listener(statement.expanded_sql().as_deref().unwrap_or(text));
+        }
+        _ => {}
     }
 }
 

@@ -252,7 +252,7 @@ impl Db {
         })
     }
 
-    /// The valid path with this hash part (semantics K13).
+    /// The valid path with this hash part.
     ///
     /// # Errors
     /// As [`Db::closure`].

@@ -1,4 +1,8 @@
 //! Rows to values: the texts of a foreign database are checked, never trusted.
+//!
+//! Another program may have written the row, or a fault on the disk. A bad one is an error that
+//! names path and column; it is never skipped, since a path that seems absent would be built again
+//! over what is there.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Registration: rows, references and outputs of derivations, in one transaction.
 //!
-//! Each group has a savepoint of its own: a row that breaks a rule takes back its group alone
-//! (semantics F30, F31, K14). A failure of the disk or of SQLite takes back everything.
+//! Each group has a savepoint of its own: a row that breaks a rule takes back its group alone. A
+//! failure of the disk or of SQLite takes back everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,10 +1,10 @@
 //! The ways to take a tree in that write it a second time.
 //!
 //! Copying breaks the file descriptors that a builder may have passed to another process: those
-//! point at inodes that are thrown away, and what was hashed is what only we can write (semantics
-//! F18). Rewriting puts the final hash parts in the place of those of scratch paths (F17): in
-//! contents, symlink targets and file names, as Nix does, which streams the whole NAR through its
-//! rewriter. All give what [`super::ingest`] gives, computed over the bytes as they are written.
+//! point at inodes that are thrown away, and what was hashed is what only we can write. Rewriting
+//! puts the final hash parts in the place of those of scratch paths: in contents, symlink targets
+//! and file names, as Nix does, which streams the whole NAR through its rewriter. All give what
+//! [`super::ingest`] gives, computed over the bytes as they are written.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,4 +1,8 @@
 //! Where two trees differ first, for a second build that made something else.
+//!
+//! Sees what archives keep (types, names, contents, the executable bit) and nothing else, so it
+//! finds a difference exactly when the hashes differ. Trees are walked without recursion and files
+//! read in pieces: neither depth nor size matters.
 
 use std::ffi::OsStr;
 use std::fs::Metadata;

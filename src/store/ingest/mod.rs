@@ -1,6 +1,6 @@
 //! Takes a built output into the store in one walk: canonicalise, scan for references, hash.
 //!
-//! Each file is opened once and read once, canonicalised before it is read (semantics F5), and the
+//! Each file is opened once and read once, canonicalised before it is read, and the
 //! NAR of the tree, which is never kept, goes through the scan and the hashes in one stream.
 //! [`ingest`] leaves the files where they are; [`ingest_rewriting`] and [`ingest_copying`] write
 //! them a second time, for outputs of scratch paths and for fixed outputs. It does not know
@@ -67,7 +67,7 @@ pub struct Ingested {
     /// The hash that was asked for; `None` also where a flat hash was asked of what is not a
     /// regular file.
     pub fixed_hash: Option<Hash>,
-    /// What it is, for the rule on flat outputs (semantics F19).
+    /// What it is, for the rule on flat outputs.
     pub root: Root,
     /// Files, folders and symlinks in it, itself included.
     pub entries: u64,
@@ -88,15 +88,16 @@ pub enum IngestError {
         /// Why it failed.
         source: io::Error,
     },
-    /// Neither file nor folder nor symlink.
-    #[error("file `{}` has an unsupported type", .0.display())]
-    UnsupportedType(PathBuf),
-    /// Another owner than the build's user.
-    #[error("invalid ownership on file `{}`", .0.display())]
-    InvalidOwnership(PathBuf),
-    /// The output may be written by others than its owner, or is not the build user's.
-    #[error("suspicious ownership or permission on `{}`", .0.display())]
-    Suspicious(PathBuf),
+    /// Neither file nor folder nor symlink, but this.
+    #[error("file `{}` has an unsupported type: it is {}", .0.display(), .1)]
+    UnsupportedType(PathBuf, &'static str),
+    /// Another owner than the build's user: this one.
+    #[error("invalid ownership on file `{}`: it belongs to user {}", .0.display(), .1)]
+    InvalidOwnership(PathBuf, u32),
+    /// The output may be written by others than its owner, or is not the build user's: what was
+    /// found.
+    #[error("suspicious ownership or permission on `{}`: it is {}", .0.display(), .1)]
+    Suspicious(PathBuf, String),
     /// The tree has no NAR: too deep, or names that clash after rewriting.
     #[error("`{}` cannot be archived", path.display())]
     Archive {
@@ -115,9 +116,9 @@ impl IngestError {
         let path = path.to_path_buf();
         match trouble {
             Trouble::Io(doing, source) => Self::Io { doing, path, source },
-            Trouble::Ownership => Self::InvalidOwnership(path),
-            Trouble::Suspicious => Self::Suspicious(path),
-            Trouble::Type => Self::UnsupportedType(path),
+            Trouble::Ownership(owner) => Self::InvalidOwnership(path, owner),
+            Trouble::Suspicious(found) => Self::Suspicious(path, found),
+            Trouble::Type(kind) => Self::UnsupportedType(path, kind),
             Trouble::Nar(source) => Self::Archive { path, source },
         }
     }
@@ -127,9 +128,9 @@ impl IngestError {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Io { path, .. } | Self::Archive { path, .. } => Some(path),
-            Self::UnsupportedType(path) | Self::InvalidOwnership(path) | Self::Suspicious(path) => {
-                Some(path)
-            }
+            Self::UnsupportedType(path, _)
+            | Self::InvalidOwnership(path, _)
+            | Self::Suspicious(path, _) => Some(path),
             Self::GitHash => None,
         }
     }

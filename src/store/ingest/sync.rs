@@ -1,5 +1,9 @@
 //! Makes a tree durable file by file: for small trees, where this is cheaper than flushing the
 //! whole file system.
+//!
+//! Which of the two is done is the choice of `store::durable`. It knows no paths of the store and
+//! no rows; durability is complete only when the folder above is flushed too, which is left to the
+//! caller.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;

@@ -158,7 +158,12 @@ fn outputs_that_others_may_write_are_suspicious() {
     for writable in [0o775, 0o757, 0o1777] {
         chmod(&top, writable);
         let error = take(&top, &BTreeSet::new()).unwrap_err();
-        assert!(matches!(&error, IngestError::Suspicious(p) if *p == top), "{error}");
+        assert!(matches!(&error, IngestError::Suspicious(p, _) if *p == top), "{error}");
+        let found = format!(
+            "a folder of user {}, mode {writable:04o}",
+            rustix::process::geteuid().as_raw()
+        );
+        assert!(error.to_string().ends_with(&found), "{error}");
     }
     assert_eq!(mode(&top.join("run")), 0o4711, "nothing was touched");
 }
@@ -169,9 +174,12 @@ fn special_files_are_refused() {
     let fifo = top.join("lib/fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o644)).unwrap();
     let error = take(&top, &BTreeSet::new()).unwrap_err();
-    assert!(matches!(&error, IngestError::UnsupportedType(p) if *p == fifo), "{error}");
+    assert!(
+        matches!(&error, IngestError::UnsupportedType(p, "a named pipe") if *p == fifo),
+        "{error}"
+    );
     let error = take(&fifo, &BTreeSet::new()).unwrap_err();
-    assert!(matches!(error, IngestError::UnsupportedType(_)));
+    assert!(matches!(error, IngestError::UnsupportedType(..)));
 }
 
 #[test]
@@ -211,11 +219,13 @@ fn files_of_others_are_refused_and_untouched() {
     let rules = Rules { owner: Some(31_234), ignored_acls: &[] };
     let no = BTreeSet::new();
     let asked = IngestRequest { rules, ..request(&top, &no) };
-    assert!(matches!(ingest(&asked, &mut InodesSeen::default()), Err(IngestError::Suspicious(_))));
+    let error = ingest(&asked, &mut InodesSeen::default()).unwrap_err();
+    assert!(matches!(&error, IngestError::Suspicious(..)), "{error}");
+    assert!(error.to_string().contains("of user 0, not of user 31234"), "{error}");
     give(&top, 31_234);
     fs::hard_link(&secret, top.join("lib/stolen")).unwrap();
     let error = ingest(&asked, &mut InodesSeen::default()).unwrap_err();
-    assert!(matches!(&error, IngestError::InvalidOwnership(p) if p.ends_with("lib/stolen")));
+    assert!(matches!(&error, IngestError::InvalidOwnership(p, 0) if p.ends_with("lib/stolen")));
     assert_eq!(mode(&secret), 0o600, "the file behind the link keeps its mode");
 }
 

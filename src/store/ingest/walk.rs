@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
 use super::IngestError;
+use crate::base::fs::kind_word;
 use crate::format::nar::{Executable, MAX_DEPTH, NarError};
 use crate::store::canonicalise::{Canonicaliser, Trouble, doing};
 
@@ -70,7 +71,7 @@ struct Folder {
 }
 
 /// Walks the tree at `root`; with a canonicaliser each file is made canonical before `sink` gets
-/// it, so before its contents are read (semantics F5).
+/// it, so before its contents are read.
 pub(in crate::store) fn walk<S: Sink>(
     root: &Path,
     canonicaliser: Option<Canonicaliser<'_>>,
@@ -155,7 +156,7 @@ impl<S: Sink> Walk<'_, S> {
             FileType::RegularFile => self.regular(dir, entry, name).map(|()| None),
             FileType::Directory => self.directory(dir, entry, name).map(Some),
             FileType::Symlink => self.symlink(dir, entry, name).map(|()| None),
-            _ => Err(Trouble::Type),
+            other => Err(Trouble::Type(kind_word(other))),
         }
     }
 
@@ -167,8 +168,9 @@ impl<S: Sink> Walk<'_, S> {
     ) -> Result<(), Trouble> {
         // Should a FIFO stand here by now, opening it does not block.
         let (fd, stat) = self.open(dir, entry, OFlags::NONBLOCK)?;
-        if !FileType::from_raw_mode(stat.st_mode).is_file() {
-            return Err(Trouble::Type);
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if !kind.is_file() {
+            return Err(Trouble::Type(kind_word(kind)));
         }
         let executable = if stat.st_mode & 0o100 != 0 { Executable::Yes } else { Executable::No };
         let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -195,8 +197,9 @@ impl<S: Sink> Walk<'_, S> {
     ) -> Result<(), Trouble> {
         if let Some(canonicaliser) = &mut self.canonicaliser {
             let stat = stat_link(dir, &entry.disk)?;
-            if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
-                return Err(Trouble::Type);
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if !kind.is_symlink() {
+                return Err(Trouble::Type(kind_word(kind)));
             }
             canonicaliser.symlink(dir, &entry.disk, &stat)?;
         }
@@ -226,7 +229,7 @@ impl<S: Sink> Walk<'_, S> {
         if let Some(canonicaliser) = &mut self.canonicaliser {
             let kind = FileType::from_raw_mode(stat.st_mode);
             if !kind.is_file() && !kind.is_dir() {
-                return Err(Trouble::Type);
+                return Err(Trouble::Type(kind_word(kind)));
             }
             canonicaliser.opened(fd.as_fd(), &stat)?;
         }

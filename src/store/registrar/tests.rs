@@ -144,8 +144,45 @@ fn a_view_sees_pending_and_committed_paths() {
     assert_eq!(view.closure([&a.path], Direction::Referrers).unwrap(), all);
     assert_eq!(view.closure([&c.path], Direction::Referrers).unwrap(), [c.path.clone()].into());
     store.db().register(&[b.clone().into(), c.clone().into()]).unwrap();
-    store.pending().remove([&b.path, &c.path]);
+    store.pending().committed([&b, &c]);
+    assert!(store.pending().snapshot().is_empty());
     assert_eq!(view.closure([&a.path], Direction::Referrers).unwrap(), all);
+    assert_eq!(view.closure([&c.path], Direction::References).unwrap(), all);
+}
+
+#[test]
+fn closures_are_those_of_the_database_whatever_is_remembered() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let digest = |n: u64| -> [u8; 20] { std::array::from_fn(|i| n.to_le_bytes()[i % 8]) };
+    let paths: Vec<StorePath> =
+        (0..9000).map(|n| StorePath::from_parts(&digest(n), "x").unwrap()).collect();
+    // Each refers to the one before, the one at half its place and itself.
+    let infos: Vec<ValidPathInfo> = paths
+        .iter()
+        .enumerate()
+        .map(|(n, path)| {
+            let mut info = info(&scratch, 'a', &[]);
+            info.path = path.clone();
+            info.references =
+                [path, &paths[n.saturating_sub(1)], &paths[n / 2]].map(Clone::clone).into();
+            info
+        })
+        .collect();
+    for some in infos.chunks(1000) {
+        let rows: Vec<_> = some.iter().cloned().map(Into::into).collect();
+        store.pending().insert(some);
+        store.db().register(&rows).unwrap();
+        store.pending().committed(some);
+        let last = &some[some.len() - 1].path;
+        let closure = store.view().closure([last, &path('d', "d")], Direction::References).unwrap();
+        assert_eq!(closure, store.db().closure([last], Direction::References).unwrap());
+    }
+    // What was refused is not remembered.
+    let refused = info(&scratch, 'f', &[]);
+    store.pending().insert([&refused]);
+    store.pending().remove([&refused.path]);
+    assert!(store.view().closure([&refused.path], Direction::References).unwrap().is_empty());
 }
 
 #[test]
