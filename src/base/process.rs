@@ -49,6 +49,15 @@ pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
 
+/// Makes a write past the limit of file sizes (`ulimit -f`) an error like that of a full disk: by
+/// default it is a signal that ends the process in the middle of what it does. To be called by
+/// `main`; builders get the signal's default back, as of all signals.
+pub fn survive_file_size_limit() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: nothing runs in place of the signal. It cannot fail for a signal that exists.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+}
+
 /// Gives [`Waker`] a signal that interrupts system calls instead of restarting them. To be called
 /// once before the first wait that may have to be given up.
 pub fn install_wake_signal() -> Result<()> {
