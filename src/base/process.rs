@@ -58,6 +58,16 @@ pub fn is_ignored(signal: i32) -> bool {
     asked == 0 && old.sa_sigaction == libc::SIG_IGN
 }
 
+/// Makes a write past the limit of file sizes (`ulimit -f`) an error like that of a full disk: by
+/// default it is a signal that ends the process in the middle of what it does. To be called by
+/// `main`; builders get the signal's default back, as of all signals.
+#[expect(unsafe_code, reason = "the disposition of a signal has no safe wrapper")]
+pub fn survive_file_size_limit() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: nothing runs in place of the signal. It cannot fail for a signal that exists.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+}
+
 /// A descriptor that is readable once the process `pid` has ended. `pid` must be a child of ours
 /// that is not collected, or it may be another process by now.
 pub fn pidfd(pid: u32) -> Result<OwnedFd> {
