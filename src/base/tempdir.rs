@@ -214,11 +214,6 @@ impl BuildDir {
         }
         removed
     }
-
-    /// Gives the folder up without removing it: the next start reclaims it. For an end in a hurry.
-    pub fn abandon(mut self) {
-        self.lock = None;
-    }
 }
 
 impl Drop for BuildDir {
@@ -352,7 +347,8 @@ mod tests {
         std::fs::write(kept.path().join("file"), "x").unwrap();
         let kept = kept.keep().unwrap();
         assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o7777, 0o755);
-        dirs.create().unwrap().abandon();
+        // As one whose owner was killed.
+        dirs.create().unwrap().lock = None;
         for name in ["drover-x", "drover-1-2-3", "drover-1-", "other"] {
             std::fs::create_dir(scratch.path().join(name)).unwrap();
         }
