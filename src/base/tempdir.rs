@@ -92,7 +92,12 @@ impl BuildDirs {
             }
             // Somebody may reclaim it between creation and lock: then its name is gone or
             // another's.
-            let Ok(folder) = open(&path) else { continue };
+            let folder = match open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                // Without a descriptor to be had, say, another name would fare no better.
+                other => other.inspect_err(|_| drop(std::fs::remove_dir(&path))),
+            };
+            let folder = folder.doing("opening the build folder", &path)?;
             if try_lock_dir(&folder).doing("locking", &path)? && is_at(&folder, &path) {
                 let made = Looks::of(&folder);
                 return Ok(BuildDir { path, lock: Some(folder), made });
@@ -219,8 +224,11 @@ impl BuildDir {
 impl Drop for BuildDir {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // What cannot be removed now is tried again by the next start.
-            let _ = fs::remove_tree(&self.path);
+            // An empty one goes without a descriptor, also where none is to be had. What cannot be
+            // removed now is tried again by the next start.
+            if std::fs::remove_dir(&self.path).is_err() {
+                let _ = fs::remove_tree(&self.path);
+            }
         }
     }
 }
