@@ -157,7 +157,7 @@ fn files_are_hashed() {
     assert_eq!(hash("nix32"), "1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s\n");
     let (code, _, err) = run(drover(home.path()).args(["hash", "file", "/no/such"]));
     assert_eq!(code, Some(1));
-    assert!(err.starts_with("error: cannot read /no/such: "), "{err}");
+    assert!(err.starts_with("error: cannot read `/no/such`: "), "{err}");
 }
 
 #[test]
