@@ -7,7 +7,10 @@
 //! The stale protocol of Nix: who deletes a lock file unlinks it first and then
 //! writes one byte to it; who gets a lock looks whether its file is empty, and if not opens the
 //! path again. So a lock is never held on a file that nobody else can find. This makes it safe to
-//! remove lock files at any end of a build, failed or not.
+//! remove lock files at any end of a build, failed or not. A file that has bytes in it but still has
+//! its name was left by no holder: it is unlinked, or whoever wants the lock would look for ever.
+//! A symlink is never followed: in a store that several users write to, one of them could have the
+//! byte written to any file of another.
 //!
 //! It does not know what the files stand for.
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
@@ -18,7 +21,7 @@ pub use holder::{Holder, holder_of};
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -202,14 +205,63 @@ pub fn open_lock_file(path: &Path) -> Result<File, LockError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(NO_TRICKS)
         .open(path)
-        .map_err(|source| LockError::Open { path: path.into(), source })
+        .map_err(not_openable(path))
+        .and_then(|file| regular(file, path))
 }
 
-/// Whether the locked file was unlinked by its last holder.
-fn is_stale(file: &File, path: &Path) -> Result<bool, LockError> {
+/// Neither a symlink is followed nor a pipe waited for.
+const NO_TRICKS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+
+fn not_openable(path: &Path) -> impl FnOnce(io::Error) -> LockError {
+    move |source| match source.raw_os_error() {
+        // What the kernel calls a loop is a symlink here.
+        Some(libc::ELOOP) => foreign(path, "a symlink"),
+        _ => LockError::Open { path: path.into(), source },
+    }
+}
+
+fn regular(file: File, path: &Path) -> Result<File, LockError> {
+    let meta = file.metadata().map_err(|source| LockError::Open { path: path.into(), source })?;
+    if meta.is_file() { Ok(file) } else { Err(foreign(path, "not a regular file")) }
+}
+
+fn foreign(path: &Path, what: &str) -> LockError {
+    let why = format!("it is {what}, which no lock file is: look who put it there and remove it");
+    LockError::Open { path: path.into(), source: io::Error::other(why) }
+}
+
+/// Whether the locked file is no lock any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// It is one.
+    Good,
+    /// Its last holder unlinked it.
+    Stale,
+    /// It has bytes in it, but its name as well.
+    Spoilt,
+}
+
+fn examine(file: &File, path: &Path) -> Result<Found, LockError> {
     let meta = file.metadata().map_err(|source| LockError::Lock { path: path.into(), source })?;
-    Ok(meta.len() != 0)
+    if meta.len() == 0 {
+        return Ok(Found::Good);
+    }
+    let named = path.symlink_metadata();
+    let same = named.is_ok_and(|named| (named.dev(), named.ino()) == (meta.dev(), meta.ino()));
+    Ok(if same { Found::Spoilt } else { Found::Stale })
+}
+
+/// Whether `lock` is one to be held. A spoilt file is unlinked: that is ours to do, since we have
+/// it locked, and whoever has it open as well sees the byte and comes back.
+fn is_good(lock: &FileLock, path: &Path) -> Result<bool, LockError> {
+    let found = examine(lock.file(), path)?;
+    if found == Found::Spoilt {
+        std::fs::remove_file(path)
+            .map_err(|source| LockError::Remove { path: path.into(), source })?;
+    }
+    Ok(found == Found::Good)
 }
 
 /// Takes the exclusive lock of the file at `path`, creating it, without waiting.
@@ -220,8 +272,8 @@ fn try_acquire_file(path: &Path) -> Result<Option<FileLock>, LockError> {
             .map_err(|source| LockError::Lock { path: path.into(), source })?;
         match tried {
             Err(_busy) => return Ok(None),
-            Ok(lock) if is_stale(lock.file(), path)? => {}
-            Ok(lock) => return Ok(Some(lock)),
+            Ok(lock) if is_good(&lock, path)? => return Ok(Some(lock)),
+            Ok(_) => {}
         }
     }
 }
@@ -232,7 +284,7 @@ fn acquire_file(path: &Path, cancelled: &AtomicBool) -> Result<FileLock, LockErr
         let file = open_lock_file(path)?;
         flock_until(&file, path, cancelled)?;
         let lock = FileLock { file };
-        if !is_stale(lock.file(), path)? {
+        if is_good(&lock, path)? {
             return Ok(lock);
         }
     }
@@ -359,15 +411,15 @@ fn delete_lock_file(path: &Path, lock: &FileLock) -> Result<(), LockError> {
 /// [`LockError::Cancelled`], or the system's word.
 pub fn wait_until_free(path: &Path, cancelled: &AtomicBool) -> Result<(), LockError> {
     loop {
-        let opened = OpenOptions::new().read(true).write(true).open(path);
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(NO_TRICKS).open(path);
         let file = match opened {
-            Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(LockError::Open { path: path.into(), source }),
+            other => other.map_err(not_openable(path)).and_then(|file| regular(file, path))?,
         };
         flock_until(&file, path, cancelled)?;
         let lock = FileLock { file };
-        if !is_stale(lock.file(), path)? {
+        // A spoilt one is for whoever takes the lock.
+        if examine(lock.file(), path)? != Found::Stale {
             return Ok(());
         }
     }
