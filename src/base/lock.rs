@@ -7,23 +7,23 @@
 //! The stale protocol of Nix: who deletes a lock file unlinks it first and then
 //! writes one byte to it; who gets a lock looks whether its file is empty, and if not opens the
 //! path again. So a lock is never held on a file that nobody else can find. This makes it safe to
-//! remove lock files at any end of a build, failed or not. A file that has bytes in it but still has
-//! its name was left by no holder: it is unlinked, or whoever wants the lock would look for ever.
-//! A symlink is never followed: in a store that several users write to, one of them could have the
-//! byte written to any file of another.
+//! remove lock files at any end of a build, failed or not.
 //!
 //! It does not know what the files stand for.
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
 
+mod file;
 mod holder;
 
+pub use file::open_lock_file;
 pub use holder::{Holder, holder_of};
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use file::{Found, examine, is_good, open_if_there};
 
 /// What went wrong with a lock file.
 #[derive(Debug, thiserror::Error)]
@@ -194,76 +194,6 @@ fn try_flock(file: &File, mode: Mode) -> io::Result<bool> {
     }
 }
 
-/// Opens or creates a lock file as Nix does: read and write, mode 0600, never truncated.
-///
-/// # Errors
-/// [`LockError::Open`].
-pub fn open_lock_file(path: &Path) -> Result<File, LockError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(NO_TRICKS)
-        .open(path)
-        .map_err(not_openable(path))
-        .and_then(|file| regular(file, path))
-}
-
-/// Neither a symlink is followed nor a pipe waited for.
-const NO_TRICKS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-
-fn not_openable(path: &Path) -> impl FnOnce(io::Error) -> LockError {
-    move |source| match source.raw_os_error() {
-        // What the kernel calls a loop is a symlink here.
-        Some(libc::ELOOP) => foreign(path, "a symlink"),
-        _ => LockError::Open { path: path.into(), source },
-    }
-}
-
-fn regular(file: File, path: &Path) -> Result<File, LockError> {
-    let meta = file.metadata().map_err(|source| LockError::Open { path: path.into(), source })?;
-    if meta.is_file() { Ok(file) } else { Err(foreign(path, "not a regular file")) }
-}
-
-fn foreign(path: &Path, what: &str) -> LockError {
-    let why = format!("it is {what}, which no lock file is: look who put it there and remove it");
-    LockError::Open { path: path.into(), source: io::Error::other(why) }
-}
-
-/// Whether the locked file is no lock any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// It is one.
-    Good,
-    /// Its last holder unlinked it.
-    Stale,
-    /// It has bytes in it, but its name as well.
-    Spoilt,
-}
-
-fn examine(file: &File, path: &Path) -> Result<Found, LockError> {
-    let meta = file.metadata().map_err(|source| LockError::Lock { path: path.into(), source })?;
-    if meta.len() == 0 {
-        return Ok(Found::Good);
-    }
-    let named = path.symlink_metadata();
-    let same = named.is_ok_and(|named| (named.dev(), named.ino()) == (meta.dev(), meta.ino()));
-    Ok(if same { Found::Spoilt } else { Found::Stale })
-}
-
-/// Whether `lock` is one to be held. A spoilt file is unlinked: that is ours to do, since we have
-/// it locked, and whoever has it open as well sees the byte and comes back.
-fn is_good(lock: &FileLock, path: &Path) -> Result<bool, LockError> {
-    let found = examine(lock.file(), path)?;
-    if found == Found::Spoilt {
-        std::fs::remove_file(path)
-            .map_err(|source| LockError::Remove { path: path.into(), source })?;
-    }
-    Ok(found == Found::Good)
-}
-
 /// Takes the exclusive lock of the file at `path`, creating it, without waiting.
 fn try_acquire_file(path: &Path) -> Result<Option<FileLock>, LockError> {
     loop {
@@ -411,11 +341,7 @@ fn delete_lock_file(path: &Path, lock: &FileLock) -> Result<(), LockError> {
 /// [`LockError::Cancelled`], or the system's word.
 pub fn wait_until_free(path: &Path, cancelled: &AtomicBool) -> Result<(), LockError> {
     loop {
-        let opened = OpenOptions::new().read(true).write(true).custom_flags(NO_TRICKS).open(path);
-        let file = match opened {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(not_openable(path)).and_then(|file| regular(file, path))?,
-        };
+        let Some(file) = open_if_there(path)? else { return Ok(()) };
         flock_until(&file, path, cancelled)?;
         let lock = FileLock { file };
         // A spoilt one is for whoever takes the lock.

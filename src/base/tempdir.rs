@@ -150,7 +150,7 @@ impl Looks {
             links: stat.stx_nlink,
             size: stat.stx_size,
             attributes: stat.stx_attributes.bits(),
-            flags: flags.map(Into::into),
+            flags,
             extended: extended(folder)?,
         })
     }
