@@ -130,6 +130,19 @@ fn a_full_disk_at_stdout_is_an_error() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "tests run the program itself")]
+fn a_limit_of_file_sizes_is_an_error_and_no_end_in_the_middle() {
+    let home = tempfile::tempdir().unwrap();
+    let out = fs::File::create(home.path().join("out")).unwrap();
+    let script = "ulimit -f 1; exec \"$0\" completions bash";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_drover")]).stdout(out);
+    let (code, _, err) = run(&mut command);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("write to standard output: File too large"), "{err}");
+}
+
+#[test]
 fn files_are_hashed() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("f");

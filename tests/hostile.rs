@@ -250,6 +250,27 @@ fn few_descriptors() {
     assert_eq!(world.leftovers(), Vec::<String>::new());
 }
 
+/// Whatever call finds no descriptor, the run ends, says so and leaves nothing behind.
+#[test]
+fn next_to_no_descriptors() {
+    let world = World::new();
+    let one = shell("n${toString n}", "", "echo > $out");
+    let all = format!("map (n: {one}) (builtins.genList (n: n) 24)");
+    let drvs = world.instantiate(&all);
+    let mut ends = std::collections::BTreeSet::new();
+    for (limit, drv) in (10..34).zip(&drvs) {
+        let mut limited = limited(&world, &format!("ulimit -n {limit}"), &["build", drv]);
+        let output = limited.arg("--no-link").output().unwrap();
+        ends.insert(output.status.code().unwrap());
+        let builds = std::fs::read_dir(world.path("var/builds"));
+        assert_eq!(builds.map_or(0, Iterator::count), 0, "{limit}: {}", texts(&output));
+    }
+    assert_eq!(ends, [0, 1].into(), "too few at first, enough in the end");
+    succeed(world.drover(["build", "--no-link"]).args(&drvs));
+    world.nix_verifies();
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
 /// One run of Nix's collector. It looks through all processes of the machine, and gives up on one
 /// whose working folder has a path that is too long: some test here may just have such a process.
 fn collect(world: &World) {

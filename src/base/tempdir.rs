@@ -96,7 +96,12 @@ impl BuildDirs {
             }
             // Somebody may reclaim it between creation and lock: then its name is gone or
             // another's.
-            let Ok(folder) = open(&path) else { continue };
+            let folder = match open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                // Without a descriptor to be had, say, another name would fare no better.
+                other => other.inspect_err(|_| drop(std::fs::remove_dir(&path))),
+            };
+            let folder = folder.doing("opening the build folder", &path)?;
             if try_lock_dir(&folder).doing("locking", &path)? && is_at(&folder, &path) {
                 let made = Looks::of(&folder);
                 return Ok(BuildDir { path, lock: Some(folder), made });
@@ -255,18 +260,16 @@ impl BuildDir {
         }
         removed
     }
-
-    /// Gives the folder up without removing it: the next start reclaims it. For an end in a hurry.
-    pub fn abandon(mut self) {
-        self.lock = None;
-    }
 }
 
 impl Drop for BuildDir {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // What cannot be removed now is tried again by the next start.
-            let _ = fs::remove_tree(&self.path);
+            // An empty one goes without a descriptor, also where none is to be had. What cannot be
+            // removed now is tried again by the next start.
+            if std::fs::remove_dir(&self.path).is_err() {
+                let _ = fs::remove_tree(&self.path);
+            }
         }
     }
 }
@@ -435,7 +438,8 @@ mod tests {
         std::fs::write(kept.path().join("file"), "x").unwrap();
         let kept = kept.keep().unwrap();
         assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o7777, 0o755);
-        dirs.create().unwrap().abandon();
+        // As one whose owner was killed.
+        dirs.create().unwrap().lock = None;
         for name in ["drover-x", "drover-1-2-3", "drover-1-", "other"] {
             std::fs::create_dir(scratch.path().join(name)).unwrap();
         }

@@ -165,7 +165,13 @@ impl Console {
             inbox.run(screen);
             drop::<Sender<()>>(end);
         };
-        let thread = std::thread::Builder::new().name("console".into()).spawn(work)?;
+        let short = |e: io::Error| {
+            let text =
+                format!("starting a thread: {e}; raise the limit of processes (`ulimit -u`)");
+            io::Error::new(e.kind(), text)
+        };
+        let thread =
+            std::thread::Builder::new().name("console".into()).spawn(work).map_err(short)?;
         Ok(Self { teller, thread, ended })
     }
 

@@ -111,6 +111,7 @@ pub fn main() -> ExitCode {
     }
     crate::base::process::raise_nofile_limit();
     crate::base::process::set_umask(0o022);
+    crate::base::process::survive_file_size_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

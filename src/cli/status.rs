@@ -152,8 +152,15 @@ fn reclaimed(done: &Reclaimed) -> String {
     format!("removed what killed processes had left: {}{size}", parts.join(", "))
 }
 
+/// Characters of the command line of a holder that are shown: it may have thousands of targets.
+const COMMAND: usize = 100;
+
 fn held_by(holder: &LockHolder) -> String {
-    format!(", held by process {} ({})", holder.pid, holder.command)
+    let mut command: String = holder.command.chars().take(COMMAND).collect();
+    if command.len() < holder.command.len() {
+        command.push_str("...");
+    }
+    format!(", held by process {} ({command})", holder.pid)
 }
 
 fn plain(text: &str) -> String {
@@ -248,6 +255,10 @@ mod tests {
         let lock = Notice::WaitingForLock { path: "/l".into(), holder };
         let want = "waiting for lock on '/l', held by process 7 (nixx)";
         assert_eq!(status.take(&lock).as_deref(), Some(want));
+        let holder = Some(LockHolder { pid: 7, command: "\u{e9}".repeat(COMMAND + 1) });
+        let lock = Notice::WaitingForLock { path: "/l".into(), holder };
+        let want = format!("held by process 7 ({}...)", "\u{e9}".repeat(COMMAND));
+        assert!(status.take(&lock).is_some_and(|line| line.ends_with(&want)));
         let level = Notice::Isolation { level: "none".into(), why: "not built in".into() };
         assert!(status.take(&level).is_some());
         assert_eq!(status.take(&level), None);

@@ -16,7 +16,7 @@ use super::build_log::BuildLog;
 use super::environment::{Environment, Given, Structured, environment};
 use super::failures::failure;
 use super::{graphs, outputs};
-use crate::base::fs::room;
+use crate::base::fs::{Room, room};
 use crate::base::tempdir::BuildDir;
 use crate::format::structured_attrs;
 use crate::machine::Failure;
@@ -189,17 +189,33 @@ fn is_short(cause: &std::io::Error) -> bool {
 fn disk_or(work: &Work<'_>, why: Failure) -> Failure {
     let shared = work.task.shared;
     let places = [&shared.store.layout().real_store_dir, &shared.settings.places.build_dir];
-    let scarce = |place: &&&std::path::PathBuf| {
-        room(place).is_ok_and(|room| room.bytes < SCARCE || room.inodes == 0)
-    };
-    match places.iter().find(scarce) {
+    let full = places.into_iter().find_map(|place| Some((place, lacking(room(place).ok()?)?)));
+    match full {
         None => why,
-        Some(place) => Failure::NoSpace {
-            place: format!(
-                "the builder failed, and `{}` has no space left (less than {} MiB)",
-                place.display(),
-                SCARCE >> 20
-            ),
+        Some((place, what)) => Failure::NoSpace {
+            place: format!("the builder failed, and `{}` has no {what}", place.display()),
         },
+    }
+}
+
+/// What a file system with so much room has too little of, if it has.
+fn lacking(room: Room) -> Option<String> {
+    if room.inodes == 0 {
+        return Some("room for another file (no inodes)".to_owned());
+    }
+    (room.bytes < SCARCE).then(|| format!("space left (less than {} MiB)", SCARCE >> 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_inodes_is_not_called_short_of_bytes() {
+        assert_eq!(lacking(Room { bytes: SCARCE, inodes: 1 }), None);
+        let bytes = lacking(Room { bytes: SCARCE - 1, inodes: 1 });
+        assert_eq!(bytes.as_deref(), Some("space left (less than 8 MiB)"));
+        let inodes = lacking(Room { bytes: SCARCE, inodes: 0 });
+        assert_eq!(inodes.as_deref(), Some("room for another file (no inodes)"));
     }
 }
