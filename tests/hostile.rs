@@ -149,6 +149,20 @@ const BUILDERS: &[(&str, &str, Option<&str>)] = &[
 ];
 
 #[test]
+fn errors_do_not_command_the_terminal() {
+    let world = World::new();
+    let error = drover_with_input(&world, &["register"], b"\x1b]0;pwn\x07\x1b[2J/foo\r\n\n0\n");
+    assert!(error.contains("path `/foo` is not in the store"), "{error:?}");
+    assert!(error.chars().all(|c| c == '\n' || !c.is_control()), "{error:?}");
+    let recipe = world.path("hostile.toml");
+    std::fs::write(&recipe, "[a]\nbuilder = \"/bin/sh\"\n\"\\u001b[2Jkey\" = 3\n").unwrap();
+    let mut build = world.drover(["build", "--no-link"]);
+    let error = fail_with(1, build.arg(&recipe).arg("\x1b[31mnone"));
+    assert!(error.contains("unknown key `key`") && error.contains("cannot use `none`"), "{error}");
+    assert!(error.chars().all(|c| c == '\n' || !c.is_control()), "{error:?}");
+}
+
+#[test]
 fn builders_that_mean_no_good() {
     let world = World::new();
     let scripts: Vec<_> = BUILDERS.iter().map(|(name, script, _)| (*name, *script)).collect();

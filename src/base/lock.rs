@@ -12,15 +12,18 @@
 //! It does not know what the files stand for.
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks")]
 
+mod file;
 mod holder;
 
+pub use file::open_lock_file;
 pub use holder::{Holder, holder_of};
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use file::{Found, examine, is_good, open_if_there};
 
 /// What went wrong with a lock file.
 #[derive(Debug, thiserror::Error)]
@@ -191,27 +194,6 @@ fn try_flock(file: &File, mode: Mode) -> io::Result<bool> {
     }
 }
 
-/// Opens or creates a lock file as Nix does: read and write, mode 0600, never truncated.
-///
-/// # Errors
-/// [`LockError::Open`].
-pub fn open_lock_file(path: &Path) -> Result<File, LockError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| LockError::Open { path: path.into(), source })
-}
-
-/// Whether the locked file was unlinked by its last holder.
-fn is_stale(file: &File, path: &Path) -> Result<bool, LockError> {
-    let meta = file.metadata().map_err(|source| LockError::Lock { path: path.into(), source })?;
-    Ok(meta.len() != 0)
-}
-
 /// Takes the exclusive lock of the file at `path`, creating it, without waiting.
 fn try_acquire_file(path: &Path) -> Result<Option<FileLock>, LockError> {
     loop {
@@ -220,8 +202,8 @@ fn try_acquire_file(path: &Path) -> Result<Option<FileLock>, LockError> {
             .map_err(|source| LockError::Lock { path: path.into(), source })?;
         match tried {
             Err(_busy) => return Ok(None),
-            Ok(lock) if is_stale(lock.file(), path)? => {}
-            Ok(lock) => return Ok(Some(lock)),
+            Ok(lock) if is_good(&lock, path)? => return Ok(Some(lock)),
+            Ok(_) => {}
         }
     }
 }
@@ -232,7 +214,7 @@ fn acquire_file(path: &Path, cancelled: &AtomicBool) -> Result<FileLock, LockErr
         let file = open_lock_file(path)?;
         flock_until(&file, path, cancelled)?;
         let lock = FileLock { file };
-        if !is_stale(lock.file(), path)? {
+        if is_good(&lock, path)? {
             return Ok(lock);
         }
     }
@@ -359,15 +341,11 @@ fn delete_lock_file(path: &Path, lock: &FileLock) -> Result<(), LockError> {
 /// [`LockError::Cancelled`], or the system's word.
 pub fn wait_until_free(path: &Path, cancelled: &AtomicBool) -> Result<(), LockError> {
     loop {
-        let opened = OpenOptions::new().read(true).write(true).open(path);
-        let file = match opened {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(LockError::Open { path: path.into(), source }),
-        };
+        let Some(file) = open_if_there(path)? else { return Ok(()) };
         flock_until(&file, path, cancelled)?;
         let lock = FileLock { file };
-        if !is_stale(lock.file(), path)? {
+        // A spoilt one is for whoever takes the lock.
+        if examine(lock.file(), path)? != Found::Stale {
             return Ok(());
         }
     }

@@ -57,10 +57,14 @@ impl BuildDirs {
 
     /// A folder of mode 0700, empty and locked.
     pub fn create(&self) -> Result<BuildDir> {
-        let idle = self.idle.lock().as_mut().and_then(Vec::pop);
-        match idle {
-            Some(dir) => Ok(dir),
-            None => self.make(),
+        loop {
+            let idle = self.idle.lock().as_mut().and_then(Vec::pop);
+            match idle {
+                // One whose times cannot be set is no longer ours to give: it is removed.
+                Some(dir) if dir.set_times().is_ok() => return Ok(dir),
+                Some(_) => {}
+                None => return self.make(),
+            }
         }
     }
 
@@ -119,7 +123,7 @@ fn is_at(folder: &File, path: &Path) -> bool {
     (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
 }
 
-/// All of an empty folder that a builder could have changed, but its times.
+/// All of an empty folder that a builder could have changed, but its times: those are set anew.
 #[derive(Debug, PartialEq, Eq)]
 struct Looks {
     mode: u16,
@@ -127,19 +131,22 @@ struct Looks {
     links: u32,
     /// A folder that held much stays large on some file systems.
     size: u64,
-    /// Immutable, append-only and the like.
+    /// Immutable, append-only and the like, as all file systems tell them.
     attributes: u64,
-    /// Length of the list of extended attributes, access lists among them.
-    extended: usize,
+    /// The same as some tell them, and what files made in the folder inherit: names without case,
+    /// writes that wait for the disk.
+    flags: Option<u32>,
+    /// Names and values of extended attributes, access lists among them.
+    extended: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Looks {
     /// `None` when it cannot be told: such a folder is not used again.
     fn of(folder: &File) -> Option<Looks> {
         let stat = statx(folder, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;
-        let extended = match rustix::fs::flistxattr_query(folder) {
-            Ok(length) => length,
-            Err(Errno::NOTSUP) => 0,
+        let flags = match rustix::fs::ioctl_getflags(folder) {
+            Ok(flags) => Some(flags.bits()),
+            Err(Errno::NOTTY | Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => None,
             Err(_) => return None,
         };
         Some(Looks {
@@ -148,9 +155,35 @@ impl Looks {
             links: stat.stx_nlink,
             size: stat.stx_size,
             attributes: stat.stx_attributes.bits(),
-            extended,
+            flags,
+            extended: extended(folder)?,
         })
     }
+}
+
+/// The extended attributes of a folder, none where its file system has none.
+fn extended(folder: &File) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let length = match rustix::fs::flistxattr_query(folder) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => 0,
+        Err(_) => return None,
+    };
+    if length == 0 {
+        return Some(Vec::new());
+    }
+    let mut names = vec![0_u8; length];
+    let got = rustix::fs::flistxattr(folder, &mut names[..]).ok()?;
+    let names = names[..got].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let mut found = names
+        .map(|name| {
+            let mut value = vec![0_u8; rustix::fs::fgetxattr_query(folder, name).ok()?];
+            let got = rustix::fs::fgetxattr(folder, name, &mut value[..]).ok()?;
+            value.truncate(got);
+            Some((name.to_vec(), value))
+        })
+        .collect::<Option<Vec<_>>>()?;
+    found.sort_unstable();
+    Some(found)
 }
 
 /// A build folder; removed on drop unless kept.
@@ -170,6 +203,14 @@ impl BuildDir {
     /// The open folder, for files made relative to it.
     pub fn folder(&self) -> Option<&File> {
         self.lock.as_ref()
+    }
+
+    /// Makes it look new: its times are the last builder's.
+    fn set_times(&self) -> io::Result<()> {
+        use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
+        let Some(folder) = &self.lock else { return Err(Errno::BADF.into()) };
+        let now = || Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        Ok(futimens(folder, &Timestamps { last_access: now(), last_modification: now() })?)
     }
 
     /// Whether it is empty and like a new one.
@@ -345,6 +386,48 @@ mod tests {
         assert!(!after.exists());
         dirs.take_back(beside);
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "{path:?}");
+    }
+
+    #[test]
+    fn nothing_a_builder_set_on_a_folder_reaches_the_next() {
+        use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+        use std::os::unix::fs::MetadataExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let dirs = BuildDirs::new(scratch.path());
+        let dir = dirs.create().unwrap();
+        let path = dir.path().to_path_buf();
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(77);
+        let times = std::fs::FileTimes::new().set_accessed(long_ago).set_modified(long_ago);
+        dir.folder().unwrap().set_times(times).unwrap();
+        dirs.take_back(dir);
+        let dir = dirs.create().unwrap();
+        assert_eq!(dir.path(), path, "times alone do not make it unfit");
+        let meta = std::fs::metadata(&path).unwrap();
+        assert!(meta.mtime() > 77 && meta.atime() > 77, "{meta:?}");
+        // Flags that statx does not tell, where the file system has them.
+        let folder = dir.folder().unwrap();
+        if let Ok(flags) = ioctl_getflags(folder)
+            && ioctl_setflags(folder, flags | IFlags::NOATIME).is_ok()
+        {
+            dirs.take_back(dir);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn an_attribute_of_the_root_that_a_builder_rewrote_is_seen() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = open(scratch.path()).unwrap();
+        let set = |value: &[u8]| {
+            rustix::fs::fsetxattr(&folder, "user.x", value, rustix::fs::XattrFlags::empty())
+        };
+        // The names of a list alone say nothing: a folder may be born with some.
+        if set(b"1").is_ok() {
+            let before = Looks::of(&folder);
+            assert!(before.is_some());
+            set(b"2").unwrap();
+            assert_ne!(Looks::of(&folder), before);
+        }
     }
 
     #[test]

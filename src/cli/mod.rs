@@ -200,7 +200,16 @@ fn say(text: &str) {
     let _ = write!(io::stderr().lock(), "{text}");
 }
 
-/// As [`say`], a line.
+/// As [`say`], a line. What it names may come from a hostile file: see [`sanitise`].
 fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
+}
+
+/// Each line of `text` without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    let lines = text.split('\n').map(|line| {
+        let line = line.replace('\r', "");
+        sanitise::line(line.as_bytes(), sanitise::Colours::Strip)
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }

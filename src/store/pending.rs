@@ -25,11 +25,34 @@ pub type Snapshot = Arc<BTreeMap<StorePath, Arc<ValidPathInfo>>>;
 pub struct Pending {
     infos: Mutex<Snapshot>,
     /// References of committed paths.
-    known: Mutex<HashMap<StorePath, Arc<ValidPathInfo>>>,
+    known: Mutex<Known>,
 }
 
-/// Committed paths whose references are remembered: a few megabytes.
-const MOST_KNOWN: usize = 8192;
+/// What is remembered of committed paths.
+#[derive(Debug, Default)]
+struct Known {
+    infos: HashMap<StorePath, Arc<ValidPathInfo>>,
+    /// Paths and references of paths in it: a path may have any number of these.
+    weight: usize,
+}
+
+/// Paths and references that are remembered: some megabytes.
+const MOST_KNOWN: usize = 1 << 16;
+
+impl Known {
+    /// Remembers one; when there are too many, all others are forgotten.
+    fn insert(&mut self, info: Arc<ValidPathInfo>) {
+        let weight = 1 + info.references.len();
+        if self.weight + weight > MOST_KNOWN {
+            *self = Self::default();
+        }
+        // One that was there stays in the sum: it is only ever too large.
+        if weight <= MOST_KNOWN {
+            self.weight += weight;
+            self.infos.insert(info.path.clone(), info);
+        }
+    }
+}
 
 impl Pending {
     /// Adds paths whose contents are in place.
@@ -46,10 +69,7 @@ impl Pending {
         let mut known = self.known.lock();
         for info in infos {
             if let Some(info) = map.remove(&info.path) {
-                if known.len() == MOST_KNOWN {
-                    known.clear();
-                }
-                known.insert(info.path.clone(), info);
+                known.insert(info);
             }
         }
     }
@@ -157,7 +177,7 @@ impl<'s> View<'s> {
         let (mut found, mut committed) = (BTreeSet::new(), BTreeSet::new());
         let known = self.pending.known.lock();
         while let Some(path) = stack.pop() {
-            let Some(info) = pending.get(path).or_else(|| known.get(path)) else {
+            let Some(info) = pending.get(path).or_else(|| known.infos.get(path)) else {
                 committed.insert(path.clone());
                 continue;
             };
@@ -192,5 +212,47 @@ impl<'s> View<'s> {
             }
             found.extend(more);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Algorithm, Hash, Origin};
+
+    fn path(n: usize) -> StorePath {
+        StorePath::from_base_name(format!("{n:032}-x").as_bytes()).unwrap()
+    }
+
+    fn info(n: usize, references: BTreeSet<StorePath>) -> ValidPathInfo {
+        ValidPathInfo {
+            path: path(n),
+            nar_hash: Hash::new(Algorithm::Sha256, &[0; 32]).unwrap(),
+            nar_size: 1,
+            references,
+            deriver: None,
+            registration_time: 0,
+            origin: Origin::BuiltHere,
+            signatures: BTreeSet::new(),
+            ca: None,
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_by_references_not_by_paths() {
+        let pending = Pending::default();
+        let many: BTreeSet<StorePath> = (0..MOST_KNOWN / 4).map(path).collect();
+        for n in 0..20 {
+            let one = info(1_000_000 + n, many.clone());
+            pending.insert([&one]);
+            pending.committed([&one]);
+            let known = pending.known.lock();
+            let sum: usize = known.infos.values().map(|info| 1 + info.references.len()).sum();
+            assert!(known.infos.contains_key(&one.path) && sum <= MOST_KNOWN, "{sum}");
+        }
+        let too_large = info(2_000_000, (0..MOST_KNOWN).map(path).collect());
+        pending.insert([&too_large]);
+        pending.committed([&too_large]);
+        assert!(pending.known.lock().infos.is_empty() && pending.snapshot().is_empty());
     }
 }

@@ -76,6 +76,48 @@ fn a_file_with_a_byte_in_it_is_opened_again() {
 }
 
 #[test]
+fn a_file_that_somebody_wrote_to_is_no_reason_to_look_for_ever() {
+    let dir = folder();
+    let path = dir.path().join("a.lock");
+    let cancelled = AtomicBool::new(false);
+    std::fs::write(&path, "x").unwrap();
+    wait_until_free(&path, &cancelled).unwrap();
+    assert!(path.exists(), "whoever only waits removes nothing");
+    let held = PathLocks::try_acquire([path.clone()]).unwrap().unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "it is a new one");
+    assert!(PathLocks::try_acquire([path.clone()]).unwrap().is_err());
+    held.release(Deletion::Delete).unwrap();
+    std::fs::write(&path, "x").unwrap();
+    drop(PathLocks::acquire([path.clone()], &cancelled).unwrap());
+    assert!(entries(dir.path()).is_empty());
+}
+
+#[test]
+fn nothing_but_a_regular_file_is_a_lock() {
+    let dir = folder();
+    let path = dir.path().join("a.lock");
+    let victim = dir.path().join("victim");
+    let cancelled = AtomicBool::new(false);
+    let refused = || {
+        let errors = [
+            PathLocks::try_acquire([path.clone()]).unwrap_err(),
+            PathLocks::acquire([path.clone()], &cancelled).unwrap_err(),
+            wait_until_free(&path, &cancelled).unwrap_err(),
+        ];
+        errors.map(|error| error.to_string())
+    };
+    std::os::unix::fs::symlink(&victim, &path).unwrap();
+    assert!(refused().iter().all(|error| error.contains("it is a symlink")), "{:?}", refused());
+    assert!(!victim.exists(), "nothing is made where it leads");
+    std::fs::write(&victim, "").unwrap();
+    assert!(refused().iter().all(|error| error.contains("it is a symlink")), "{:?}", refused());
+    assert_eq!(std::fs::read(&victim).unwrap(), b"");
+    std::fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(refused().iter().all(|error| error.contains("not a regular")), "{:?}", refused());
+}
+
+#[test]
 fn many_takers_never_hold_a_lock_together() {
     let dir = folder();
     let path = dir.path().join("a.lock");
