@@ -797,6 +797,47 @@ fn dry_runs_say_what_nix_says() {
 }
 
 #[test]
+fn a_dry_run_as_json_lists_targets_and_what_they_need() {
+    let world = World::new();
+    let leaf = shell("leaf", "", "echo > $out");
+    let top = shell("top", &format!("leaf = {leaf}; outputs = [ \"out\" \"doc\" ];"), "exit 1");
+    let other = shell("other", "", "echo > $out");
+    let drvs = world.instantiate(&format!("[ ({top}) ({other}) ]"));
+    let outputs = |drv: &str| {
+        let asked = world.nix("nix-store", ["--query", "--outputs", drv]).output().unwrap();
+        lines(&asked).into_iter().collect::<std::collections::BTreeSet<_>>()
+    };
+    succeed(&mut world.drover(["build", "--no-link", &drvs[1]]));
+    let absent = format!("{}/{}-absent", world.store().display(), "a".repeat(32));
+    let asked = [&drvs[1], &drvs[0], &absent];
+    let run = world.drover(["build", "--dry-run", "--json"]).args(asked).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "as real Nix: {run:?}");
+    let list: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let list = list.as_array().unwrap();
+    let told: Vec<_> = list
+        .iter()
+        .map(|r| (r["drvPath"].as_str().unwrap(), r["status"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told[..3],
+        [
+            (drvs[1].as_str(), "already-valid"),
+            (drvs[0].as_str(), "would-build"),
+            (absent.as_str(), "failed"),
+        ]
+    );
+    assert!(told[3].0.ends_with("-leaf.drv") && told[3].1 == "would-build", "{told:?}");
+    assert_eq!(told.len(), 4);
+    assert_eq!(list[2]["failure"]["kind"], "no-substituter");
+    for record in list.iter().filter(|record| record["status"] != "failed") {
+        let made = record["outputs"].as_object().unwrap().values();
+        let made = made.map(|path| path.as_str().unwrap().to_owned()).collect();
+        assert_eq!(outputs(record["drvPath"].as_str().unwrap()), made);
+        assert_eq!(record["failure"], serde_json::Value::Null);
+    }
+}
+
+#[test]
 fn one_fixed_output_of_two_derivations_is_made_once() {
     let world = World::new();
     let ran = world.path("work/ran").display().to_string();

@@ -15,7 +15,7 @@ use super::config_store::Placement;
 use super::console::{Console, Logs, Look, Talk};
 use super::store::{open_store, open_to_ask};
 use super::targets::{self, Refused};
-use super::{CliError, engine_settings, exit_code, output, report_json, summary};
+use super::{CliError, engine_settings, exit_code, output, plan_json, report_json, summary};
 use crate::base::error::with_causes;
 use crate::engine::missing::{Missing, missing};
 use crate::engine::report::{RunReport, TargetReport};
@@ -45,7 +45,7 @@ pub fn run(args: &BuildArgs, global: &Global, config: &Config) -> Result<ExitCod
         }
     };
     if args.dry_run {
-        return dry_run(&store, &requests);
+        return dry_run(args, &store, &requests);
     }
     realise(args, global, config, (&store, requests))
 }
@@ -158,9 +158,12 @@ fn style<'s>(store: &'s Store, config: &Config, talk: Talk, look: Look) -> summa
     summary::Style { dir, amount, colours: look.colours, log_lines }
 }
 
-fn dry_run(store: &Store, requests: &[Request]) -> Result<ExitCode, CliError> {
+fn dry_run(args: &BuildArgs, store: &Store, requests: &[Request]) -> Result<ExitCode, CliError> {
     let plan = missing(store, requests)?;
     super::say(&dry_run_text(store, &plan));
+    if args.json {
+        output::line(&plan_json::plan(store, requests, &plan).to_string())?;
+    }
     Ok(if plan.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -78,7 +78,8 @@ fn root_failure(failed: &FailureReport, dir: &StoreDir) -> Value {
     )
 }
 
-fn target(target: &TargetReport, dir: &StoreDir) -> Value {
+/// One object.
+pub(super) fn target(target: &TargetReport, dir: &StoreDir) -> Value {
     let outputs = paths(&target.outputs, |path| dir.print(path));
     let real = paths(&target.real_paths, |path| path.display().to_string());
     let why = target.failure.as_ref();
