@@ -47,7 +47,7 @@
 //! | a step of a builder's setup | its row in [`sandbox::steps`], its bytes in `sandbox::order`, its arm in `sandbox::child` |
 //! | a kind of job | a variant of [`machine::vocab::Job`], a file in [`engine`], its arm in `engine::jobs` |
 //! | a setting | its row in [`cli::settings`], its meaning in [`cli::config`] |
-//! | a command | a file in [`cli`], its variant in [`cli::args`] |
+//! | a command | a file in [`cli`], its variant in [`cli::args`], its arm in `cli`, its row in the README |
 
 pub mod base;
 pub mod format;

@@ -112,6 +112,10 @@ fn links_lie_as_those_of_nix() {
     assert_eq!(names("drover"), ["", "-2", "-dev", "-doc"]);
     assert_eq!(names("drover"), names("nix"));
     assert_eq!(names("result"), ["-dev", "-doc"]);
+    fs::write(world.path("work/mine"), "kept").unwrap();
+    let error = fail_with(1, &mut world.drover(["build", "-o", "mine", &other]));
+    assert!(error.contains("/work/mine`: ") && error.contains("`--no-link`"), "{error}");
+    assert_eq!(fs::read(world.path("work/mine")).unwrap(), b"kept");
     let failing = world.instantiate_one(&shell("failing", "", "exit 1"));
     fail_with(100, &mut world.drover(["build", "-o", "none", &failing]));
     assert!(fs::symlink_metadata(world.path("work/none")).is_err());
@@ -465,6 +469,7 @@ fn check_compares_with_what_is_there() {
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert_eq!(again.json[0]["status"], "built");
     assert_eq!(world.started(&again.stderr), ["same"]);
+    assert!(again.stderr.contains("\nthe same again: same\n"), "{}", again.stderr);
 
     let script =
         "mkdir -p $out/a $out/b; echo 1 > $out/a/same; date +%N%s > $out/b/time; echo > $dev";
@@ -474,6 +479,7 @@ fn check_compares_with_what_is_there() {
     let contents = fs::read_to_string(format!("{out}/b/time")).unwrap();
     let differs = world.build(["--check", &random]);
     assert_eq!(differs.code, 104, "{}", differs.stderr);
+    assert!(!differs.stderr.contains("the same again"), "{}", differs.stderr);
     let failure = &differs.json[0]["failure"];
     assert_eq!((&failure["kind"], &failure["paths"]), (&json!("not-deterministic"), &json!([out])));
     let message = failure["message"].as_str().unwrap();

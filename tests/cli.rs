@@ -63,7 +63,9 @@ fn settings_come_from_files_environment_and_flags() {
     for line in ["cores = 1", "max-jobs = 2", "timeout = 3", "log-lines = 4", "keep-going = true"] {
         assert!(out.lines().any(|l| l == line), "{line}: {out}");
     }
-    assert_eq!(err, "warning: unknown setting 'foo'\nwarning: unknown setting 'bar'\n");
+    let conf = home.path().join("config/drover/drover.conf");
+    let foo = format!("warning: unknown setting 'foo' ({}:2)\n", conf.display());
+    assert_eq!(err, format!("{foo}warning: unknown setting 'bar' (--option)\n"));
 }
 
 #[test]
@@ -155,7 +157,7 @@ fn files_are_hashed() {
     assert_eq!(hash("nix32"), "1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s\n");
     let (code, _, err) = run(drover(home.path()).args(["hash", "file", "/no/such"]));
     assert_eq!(code, Some(1));
-    assert!(err.starts_with("error: cannot read /no/such: "), "{err}");
+    assert!(err.starts_with("error: cannot read `/no/such`: "), "{err}");
 }
 
 #[test]

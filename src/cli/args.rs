@@ -105,7 +105,7 @@ pub struct BuildArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Build again and compare
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, alias = "rebuild", conflicts_with = "dry_run")]
     pub check: bool,
     /// Seconds after which a builder is ended; 0: no limit
     #[arg(long, value_name = "SECONDS")]
@@ -125,6 +125,9 @@ pub struct BuildArgs {
     /// Print a report as JSON instead of paths
     #[arg(long)]
     pub json: bool,
+    /// Paths are always printed: the flag of `nix build` asks for nothing more.
+    #[arg(long, hide = true)]
+    pub print_out_paths: bool,
     /// Show build logs while they are written
     #[arg(short = 'L', long)]
     pub print_build_logs: bool,
@@ -461,6 +464,14 @@ mod tests {
             ("fallback", "true"),
         ];
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn flags_of_nix_build_are_understood() {
+        let line = "drover build --print-out-paths --no-out-link --rebuild --keep-failed x";
+        let Command::Build(args) = parse(line).unwrap().command else { panic!("no build") };
+        assert!(args.no_link && args.check && args.keep_failed);
+        assert!(parse("drover build --rebuild --dry-run x").is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::console::{Console, Logs, Look, Talk};
 use super::store::{open_store, open_to_ask};
 use super::targets::{self, Refused};
 use super::{CliError, engine_settings, exit_code, output, report_json, summary};
+use crate::base::error::with_causes;
 use crate::engine::missing::{Missing, missing};
 use crate::engine::report::{RunReport, TargetReport};
 use crate::engine::settings::LiveLog;
@@ -110,7 +111,10 @@ fn realise(
         }
     };
     let links = if args.no_link { Ok(()) } else { make_links(store, &report, &args.out_link) };
-    let words = summary::summary(&report, style(store, config, talk, look));
+    let mut words = summary::summary(&report, style(store, config, talk, look));
+    if args.check && talk != Talk::Quiet {
+        words.insert_str(0, &summary::same_again(&report));
+    }
     match report.interrupted {
         Some(_) => console.finish_within(words, LAST_WORDS),
         None => console.finish(words),
@@ -197,10 +201,20 @@ fn make_links(store: &Store, report: &RunReport, link: &Path) -> Result<(), CliE
         }
         for (name, path) in outputs_of(target) {
             let place = gc_roots::link_name(&link, index, &name);
-            gc_roots::add_root(store.layout(), &place, &path)?;
+            gc_roots::add_root(store.layout(), &place, &path)
+                .map_err(|why| no_link(&place, &why))?;
         }
     }
     Ok(())
+}
+
+fn no_link(place: &Path, why: &StoreError) -> CliError {
+    CliError::Input(format!(
+        "cannot make the link `{}`: {}; what was built is in the store, where nothing keeps it \
+         from the collector: give another place with `-o`, or make no link with `--no-link`",
+        place.display(),
+        with_causes(why)
+    ))
 }
 
 /// Outputs of a derivation, or the plain path that was asked for.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::settings::{self, Kind, Lookup, Mode, Setting};
+use crate::format::near::nearest;
 
 /// Includes deeper than this are taken for a circle.
 const MAX_DEPTH: usize = 32;
@@ -86,7 +87,7 @@ pub enum ConfigError {
         allowed: &'static str,
     },
     /// The store cannot be what was asked for.
-    #[error("{origin}: cannot use the store `{value}`: {why}")]
+    #[error("{}cannot use the store `{value}`: {why}", place(origin))]
     Store {
         /// Where it was asked for.
         origin: Origin,
@@ -95,6 +96,11 @@ pub enum ConfigError {
         /// What is wrong and what to do.
         why: String,
     },
+}
+
+/// What goes before a message: nobody wrote a default anywhere.
+fn place(origin: &Origin) -> String {
+    if *origin == Origin::Default { String::new() } else { format!("{origin}: ") }
 }
 
 impl ConfigError {
@@ -159,7 +165,7 @@ impl Values {
             Lookup::Known(setting, mode) => (setting, mode),
             Lookup::Unused => return Ok(()),
             Lookup::Unknown => {
-                self.warn(format!("unknown setting '{name}'"));
+                self.unknown(name, &origin);
                 return Ok(());
             }
         };
@@ -173,10 +179,14 @@ impl Values {
         Ok(())
     }
 
-    fn warn(&mut self, text: String) {
-        if !self.warnings.contains(&text) {
-            self.warnings.push(text);
+    /// Each name once, where it is first.
+    fn unknown(&mut self, name: &str, origin: &Origin) {
+        let text = format!("unknown setting '{name}'");
+        if self.warnings.iter().any(|told| told.starts_with(&text)) {
+            return;
         }
+        let near = nearest(name, settings::SETTINGS.iter().map(|setting| setting.name));
+        self.warnings.push(format!("{text} ({origin}){near}"));
     }
 
     /// Applies a text in the syntax of `nix.conf`. `name` is what messages call it; includes are
@@ -310,7 +320,10 @@ mod tests {
         assert_eq!(text(&values, "max-jobs"), "3");
         assert_eq!(text(&values, "sandbox"), "false");
         assert_eq!(text(&values, "timeout"), "0");
-        let warnings = ["unknown setting 'keep-going=x'", "unknown setting 'foo'"];
+        let warnings = [
+            "unknown setting 'keep-going=x' (f:6): did you mean `keep-going`?",
+            "unknown setting 'foo' (f:7)",
+        ];
         assert_eq!(values.warnings, warnings);
     }
 

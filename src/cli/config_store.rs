@@ -60,7 +60,8 @@ pub fn choose(env: &Environment, value: &Value) -> Result<StoreChoice, ConfigErr
             let home = env.xdg("XDG_DATA_HOME", ".local/share").ok_or_else(|| {
                 fail(
                     "the system store cannot be written, and without HOME there is no other \
-                      place: give one with `--store DIR`"
+                      place: set HOME, or NIX_STORE_DIR, NIX_STATE_DIR and NIX_LOG_DIR to folders \
+                      of your own"
                         .into(),
                 )
             })?;
@@ -83,7 +84,10 @@ fn system_store(env: &Environment) -> Result<StoreChoice, String> {
         if path.is_absolute() {
             Ok(normal(&path))
         } else {
-            Err(format!("${name} is `{}`, which is no absolute path", path.display()))
+            Err(format!(
+                "${name} is `{}`, which is no absolute path: give a full one",
+                path.display()
+            ))
         }
     };
     let real_store = folder("NIX_STORE_DIR", "/nix/store")?;

@@ -18,7 +18,7 @@ use super::output;
 pub fn run(args: &HashArgs) -> io::Result<()> {
     for path in &args.paths {
         let hash = hash(path, algorithm(args.algo)).map_err(|e| {
-            io::Error::new(e.kind(), format!("cannot read {}: {e}", path.display()))
+            io::Error::new(e.kind(), format!("cannot read `{}`: {e}", path.display()))
         })?;
         output::line(&show(&hash, args.format))?;
     }

@@ -87,12 +87,15 @@ pub type Named<'a> = (PathBuf, Option<&'a str>);
 /// Splits `jobs.toml` or `jobs.toml#table`; `None` if the argument names no recipe.
 ///
 /// # Errors
-/// [`CliError::Usage`] if no table follows the `#`.
+/// [`CliError::Usage`] if no table follows the `#`, or outputs are named.
 pub fn split_argument(argument: &OsStr) -> Result<Option<Named<'_>>, CliError> {
     const END: &[u8] = b".toml";
     let bytes = argument.as_bytes();
     if bytes.ends_with(END) {
         return Ok(Some((argument.into(), None)));
+    }
+    if let Some(at) = memchr::memmem::find(bytes, b".toml^") {
+        return Err(outputs_of_recipe(argument, &bytes[..at + END.len()]));
     }
     let Some(hash) = memchr::memrchr(b'#', bytes) else { return Ok(None) };
     let (file, table) = (&bytes[..hash], std::str::from_utf8(&bytes[hash + 1..]));
@@ -108,9 +111,21 @@ pub fn split_argument(argument: &OsStr) -> Result<Option<Named<'_>>, CliError> {
     };
     match table {
         Ok("") => Err(usage("no name of a table")),
+        Ok(table) if table.contains(['^', '!']) => {
+            let end = hash + 1 + table.find(['^', '!']).unwrap_or(table.len());
+            Err(outputs_of_recipe(argument, &bytes[..end]))
+        }
         Ok(table) => Ok(Some((OsStr::from_bytes(file).into(), Some(table)))),
         Err(_) => Err(usage("no UTF-8 text")),
     }
+}
+
+/// Outputs are chosen of derivations alone: a table always makes all of its own.
+fn outputs_of_recipe(argument: &OsStr, without: &[u8]) -> CliError {
+    let (all, without) = (argument.to_string_lossy(), String::from_utf8_lossy(without));
+    CliError::Usage(format!(
+        "cannot use `{all}`: a recipe makes all outputs of its tables: give `{without}`"
+    ))
 }
 
 /// The text that a derivation has in the store.
@@ -257,6 +272,11 @@ mod tests {
         for bad in [&b"b.toml#"[..], b"b.toml#\xff"] {
             let error = split_argument(OsStr::from_bytes(bad)).unwrap_err();
             assert!(matches!(&error, CliError::Usage(why) if why.contains("b.toml#TABLE")));
+        }
+        let outputs = [("b.toml^out", "`b.toml`"), ("b.toml#x^*", "`b.toml#x`")];
+        for (bad, better) in outputs {
+            let error = split_argument(OsStr::new(bad)).unwrap_err();
+            assert!(matches!(&error, CliError::Usage(why) if why.ends_with(better)), "{error}");
         }
     }
 }

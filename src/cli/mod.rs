@@ -19,6 +19,7 @@ pub mod dump_db;
 pub mod engine_settings;
 pub mod environment;
 pub mod exit_code;
+pub mod guess;
 pub mod hash_file;
 pub mod hash_path;
 pub mod input;
@@ -115,6 +116,10 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(why) = guess::refusal(&error) {
+                complain(&format!("error: {why}"));
+                return ExitCode::from(USAGE);
+            }
             // Help goes to standard output; that nobody reads it is no error.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));

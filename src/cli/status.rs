@@ -111,13 +111,14 @@ impl Status {
     /// The status line, at most `width` columns; empty where nothing is going on.
     #[must_use]
     pub fn line(&self, width: usize) -> String {
-        let Progress { running, done, failed, waiting } = self.progress;
+        let Progress { running, done, failed, blocked, waiting } = self.progress;
         if self.progress == Progress::default() && self.running.is_empty() {
             return String::new();
         }
         let running = running.max(self.running.len());
-        let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-        let mut line = format!("[{running} running, {done} done{failed}, {waiting} waiting]");
+        let some = |n: usize, what| if n > 0 { format!(", {n} {what}") } else { String::new() };
+        let bad = some(failed, "failed") + &some(blocked, "not built");
+        let mut line = format!("[{running} running, {done} done{bad}, {waiting} waiting]");
         for name in self.running.values() {
             if line.len() >= width {
                 break;
@@ -229,12 +230,14 @@ mod tests {
         let mut status = status(Manner::Live);
         assert_eq!(status.line(80), "");
         assert_eq!(status.take(&started()), None);
-        let progress = Progress { running: 1, done: 2, failed: 3, waiting: 4 };
+        let progress = Progress { running: 1, done: 2, failed: 3, blocked: 0, waiting: 4 };
         status.take(&Notice::Progress(progress));
         assert_eq!(status.line(80), "[1 running, 2 done, 3 failed, 4 waiting] hello");
         assert_eq!(status.line(12), "[1 running, ");
         status.take(&finished(Outcome::Built));
         assert_eq!(status.line(80), "[1 running, 2 done, 3 failed, 4 waiting]");
+        status.take(&Notice::Progress(Progress { failed: 1, blocked: 5, ..progress }));
+        assert_eq!(status.line(80), "[1 running, 2 done, 1 failed, 5 not built, 4 waiting]");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::format::StorePath;
 use crate::store::{Access, Durability, Journal, Layout, Listener, OpenOptions};
 use crate::store::{Store, StoreError, Symlinks};
 
-use super::CliError;
 use super::config::Config;
+use super::{CliError, guess};
 
 /// Links followed before a path counts as a circle; what the kernel allows.
 const MOST_LINKS: usize = 40;
@@ -107,10 +107,7 @@ pub fn resolve_inside(layout: &Layout, argument: &OsStr) -> Result<(StorePath, P
             return split(layout, rest).map_err(wrong);
         }
         let Some(target) = follow(&mut done, &mut left) else {
-            let store = &layout.store_dir;
-            return Err(wrong(format!(
-                "it is not in the store `{store}` and leads to no path there"
-            )));
+            return Err(wrong(guess::why(Path::new(argument), &layout.store_dir)));
         };
         links += 1;
         if links > MOST_LINKS {

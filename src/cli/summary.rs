@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::engine::report::{Counts, FailureReport, RunReport};
+use crate::engine::report::{Counts, FailureReport, RunReport, Status};
 use crate::format::{StoreDir, StorePath};
 
 use super::sanitise::{self, Colours};
@@ -74,6 +74,14 @@ pub fn summary(report: &RunReport, style: Style<'_>) -> String {
         let _ = writeln!(out, "{} in {}", counts(report.counts), seconds(report.duration));
     }
     out
+}
+
+/// The line that says which targets a second build made as they were, if any.
+#[must_use]
+pub fn same_again(report: &RunReport) -> String {
+    let same = report.targets.iter().filter(|target| target.status == Status::Built);
+    let names: Vec<String> = same.map(|target| name(&target.path)).collect();
+    if names.is_empty() { String::new() } else { format!("the same again: {}\n", listed(&names)) }
 }
 
 fn failures(out: &mut String, failures: &[FailureReport], style: Style<'_>) {

@@ -141,6 +141,8 @@ mod tests {
         let (end, told) = waited(Duration::from_millis(1), |_, hears| {
             let holder = hears.recv().unwrap().expect("we hold it ourselves");
             assert_eq!(holder.pid, std::process::id());
+            // Who tells at each end of its patience would have told again by then.
+            assert!(hears.recv_timeout(Duration::from_millis(100)).is_err(), "told twice");
         });
         assert_eq!((end, told), (Waited::Free, Vec::new()), "told before it was free, and once");
     }

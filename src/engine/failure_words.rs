@@ -178,13 +178,23 @@ pub fn short(failure: &Failure) -> String {
     }
 }
 
+/// What to do where a builder is not there: its own name may be right, and an interpreter missing.
+fn no_such_builder(step: &str, cause: &str) -> &'static str {
+    if step.starts_with("executing ") && cause.starts_with("No such file") {
+        "; a builder is the full path of a program that is here, with the interpreter it names"
+    } else {
+        ""
+    }
+}
+
 /// All that is to say about the failure of `goal`; may have several lines.
 #[must_use]
 pub fn long(failure: &Failure, goal: &StorePath, dir: &StoreDir) -> String {
     let drv = dir.print(goal);
     match failure {
         Failure::CannotStart { step, cause } => {
-            format!("cannot set up the build environment: in step {step}: {cause}")
+            let remedy = no_such_builder(step, cause);
+            format!("cannot set up the build environment: in step {step}: {cause}{remedy}")
         }
         Failure::LogLimit { .. } => format!("{drv} {}", short(failure)),
         Failure::HashMismatch { specified, got, .. } => format!(
@@ -193,7 +203,10 @@ pub fn long(failure: &Failure, goal: &StorePath, dir: &StoreDir) -> String {
             got.sri()
         ),
         Failure::BadDerivation(why) => format!("derivation '{drv}' cannot be used: {why}"),
-        Failure::MissingDerivation => format!("cannot build missing derivation '{drv}'"),
+        Failure::MissingDerivation => format!(
+            "cannot build missing derivation '{drv}': it is not valid in this store, and no \
+             substituter has it"
+        ),
         Failure::NoSubstituter => format!(
             "path '{drv}' does not exist and cannot be created: it is not valid, and no \
              substituter has it"

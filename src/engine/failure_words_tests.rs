@@ -79,7 +79,8 @@ fn sentences_of_nix_are_kept() {
     assert_eq!(of("signal"), "builder failed due to signal 9 (SIGKILL)");
     assert_eq!(
         of("cannot-start"),
-        "cannot set up the build environment: in step executing `/bin/x`: No such file"
+        "cannot set up the build environment: in step executing `/bin/x`: No such file; a builder \
+         is the full path of a program that is here, with the interpreter it names"
     );
     assert_eq!(of("bad-output"), "'/f': mode 777; rejecting output 'out'");
     assert_eq!(of("timeout"), "timed out after 6 seconds");

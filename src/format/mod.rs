@@ -8,7 +8,9 @@
 //!   attributes ask for.
 //! - Contents: [`nar`] the archive, [`refs`] the scan for references, [`validity`] what a store
 //!   says of a path.
+//!   [`closure_size`] adds up what paths need.
 //! - [`recipe`], [`recipe_make`]: TOML to derivations, without an evaluator.
+//! - [`near`]: the name that was meant, for error messages.
 //!
 //! Readers accept exactly what the printers print, where the format is canonical. Whatever the
 //! bytes, they answer with a value or an error that names the place: no panic, no unbounded memory.
@@ -22,11 +24,12 @@ pub mod derivation_json;
 pub mod derived_path;
 pub mod hash;
 pub mod nar;
+pub mod near;
 pub mod options;
 pub mod output_path;
 pub mod recipe;
 pub mod recipe_make;
-mod recipe_near;
+
 mod recipe_order;
 mod recipe_read;
 mod recipe_variables;

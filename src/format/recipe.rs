@@ -21,7 +21,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::derivation::Method;
-use super::{Hash, recipe_near, recipe_order, recipe_read};
+use super::{Hash, near, recipe_order, recipe_read};
 
 pub use super::recipe_make::{Finish, Instance, instantiate};
 
@@ -153,7 +153,7 @@ impl Recipe {
         let mut wanted = Vec::new();
         for name in names {
             wanted.push(*places.get(name).ok_or_else(|| {
-                let near = recipe_near::nearest(name, places.keys().copied());
+                let near = near::nearest(name, places.keys().copied());
                 self.error(1, format!("there is no table `{name}`{near} ({})", self.listed()))
             })?);
         }

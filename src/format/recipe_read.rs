@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::Hash;
 use super::derivation::Method;
+use super::near::nearest;
 use super::recipe::{Fixed, Input, InputKind, Program, RecipeError, Source, Table};
-use super::recipe_near::nearest;
 use super::recipe_variables::{self, variable};
 use super::store_path::{MAX_NAME_LEN, StorePath, check_name};
 

@@ -55,6 +55,7 @@ struct Counts {
     live: usize,
     done: usize,
     failed: usize,
+    blocked: usize,
     running: usize,
     /// Probes, queries and jobs that have not had their last word.
     outstanding: usize,
@@ -172,8 +173,8 @@ impl Machine {
     /// Counts for a status line, at no cost.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let Counts { live, done, failed, running, .. } = self.counts;
-        Progress { running, done, failed, waiting: live.saturating_sub(running) }
+        let Counts { live, done, failed, blocked, running, .. } = self.counts;
+        Progress { running, done, failed, blocked, waiting: live.saturating_sub(running) }
     }
 
     /// What a goal is about.

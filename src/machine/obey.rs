@@ -188,7 +188,9 @@ impl Machine {
         self.counts.live -= 1;
         self.counts.done += usize::from(outcome.is_success());
         if let Outcome::Failed(why) = &outcome {
-            self.counts.failed += 1;
+            let blocked = matches!(why, Failure::InputsFailed { .. });
+            self.counts.blocked += usize::from(blocked);
+            self.counts.failed += usize::from(!blocked);
             self.blame.failures.push((id, why.clone()));
             self.note_root(id, why.clone());
         }

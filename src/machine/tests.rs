@@ -197,6 +197,15 @@ fn what_cannot_have_happened_fails_the_goal_and_says_so() {
 }
 
 #[test]
+fn what_waits_for_a_failure_is_counted_apart() {
+    let links = vec![vec![], vec![0], vec![1], vec![]];
+    let mut graph = Graph::new(links, &[0], keep_going());
+    graph.run([2, 3]);
+    let want = Progress { done: 1, failed: 1, blocked: 2, ..Progress::default() };
+    assert_eq!(graph.machine.progress(), want);
+}
+
+#[test]
 fn what_was_built_on_an_unregistered_input_fails_with_it() {
     let mut machine = Machine::new(keep_going());
     let graph = Graph::new(vec![vec![], vec![0]], &[], Policy::default());

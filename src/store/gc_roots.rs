@@ -84,7 +84,7 @@ fn replace_link(link: &Path, target: &Path) -> Result<(), StoreError> {
         match symlink(target, &temp) {
             Ok(()) => break PathBuf::from(temp),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            Err(e) => return Err(StoreError::io("creating the link", temp)(e)),
+            Err(e) => return Err(StoreError::io("creating the link", link)(e)),
         }
     };
     std::fs::rename(&temp, link).map_err(|e| {

@@ -76,8 +76,10 @@ pub struct Progress {
     pub running: usize,
     /// Ended well.
     pub done: usize,
-    /// Ended badly.
+    /// Failed of themselves.
     pub failed: usize,
+    /// Not built since an input failed.
+    pub blocked: usize,
     /// All others.
     pub waiting: usize,
 }

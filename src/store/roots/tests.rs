@@ -56,6 +56,8 @@ fn collector(layout: &Layout, most: usize) -> std::thread::JoinHandle<Vec<String
     let listener = UnixListener::bind(layout.gc_socket()).unwrap();
     std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
+        // Roots that never come are a failure, not a test that hangs.
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let mut heard = Vec::new();
         while heard.len() < most {

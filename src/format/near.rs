@@ -1,12 +1,13 @@
 //! The name that was meant: the nearest of those that exist.
 //!
 //! For error messages alone: nothing is ever used in place of what was written. The comparison is
-//! bounded, since names in a recipe may be as long as its file.
+//! bounded, since names may be as long as the file they stand in.
 
 use super::store_path::MAX_NAME_LEN;
 
 /// `: did you mean …?`, or nothing where no name is near.
-pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> String {
+#[must_use]
+pub fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> String {
     // Comparing costs the product of the lengths, and what is longer than any name is none.
     if name.len() > MAX_NAME_LEN {
         return String::new();
