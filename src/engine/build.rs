@@ -177,7 +177,7 @@ fn run_and_register<'a>(work: &Work<'a>, left: &mut Leftovers<'a>) -> Result<(),
     let prepared = builder::prepare(work, dir)?;
     let log = left.log.insert(BuildLog::new(shared, task.drv));
     left.started = Some(announce(work));
-    run_builder(work, &prepared, log)?;
+    run_builder(work, prepared, log)?;
     let taken = {
         let _inside = shared.ingest.enter();
         stop_if_cancelled(task)?;
@@ -209,13 +209,11 @@ fn announce(work: &Work<'_>) -> Started {
     Started { wall: SystemTime::now(), steady: Instant::now() }
 }
 
-fn run_builder(
-    work: &Work<'_>,
-    prepared: &Prepared,
-    log: &mut BuildLog<'_>,
-) -> Result<(), Failure> {
+fn run_builder(work: &Work<'_>, prepared: Prepared, log: &mut BuildLog<'_>) -> Result<(), Failure> {
     let task = work.task;
-    let result = builder::run(work, prepared, log);
+    let result = builder::run(work, &prepared, log);
+    // Many wait for their ingest and commit at a time: not with descriptors they need no more.
+    drop(prepared);
     log.end_line();
     // The slot is free whatever came of it.
     task.moments.say(Input::Exited);
