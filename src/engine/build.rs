@@ -76,7 +76,10 @@ pub(super) struct Work<'a> {
 /// Builds, tells every moment, and cleans up.
 pub(super) fn run(task: &Task<'_>) {
     let mut left = Leftovers::default();
-    let result = attempt(task, &mut left);
+    // Builds whose rows are not written yet hold no slot, but locks and threads: on a slow disk they
+    // would pile up until no descriptor is left.
+    let _under_way = task.shared.under_way.enter();
+    let result = stop_if_cancelled(task).and_then(|()| attempt(task, &mut left));
     let failed = result.as_ref().err().cloned();
     let record = left.record(result.is_ok());
     if let Some(record) = record {

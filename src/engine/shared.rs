@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub build_dirs: BuildDirs,
     /// Bounds how many outputs are hashed at a time.
     pub ingest: Gate,
+    /// Bounds how many builds there are between their slot and their last word.
+    pub under_way: Gate,
     pub books: Arc<Books>,
     registrar: Mutex<Option<Registrar>>,
     temp: Mutex<Option<StoreTempDir>>,
@@ -79,9 +81,10 @@ impl Shared {
         tell: Tell,
     ) -> Self {
         let ingest = Gate::new(settings.schedule.cores.max(1));
+        let under_way = Gate::new(super::affordable_jobs() as usize);
         let (registrar, temp) = (Mutex::new(None), Mutex::new(None));
         let (books, next) = (Arc::default(), AtomicU64::new(0));
-        Self { store, settings, build_dirs, ingest, books, registrar, temp, next, tell }
+        Self { store, settings, build_dirs, ingest, under_way, books, registrar, temp, next, tell }
     }
 
     pub(super) fn view(&self) -> View<'_> {
