@@ -76,8 +76,8 @@ pub(super) struct Work<'a> {
 /// Builds, tells every moment, and cleans up.
 pub(super) fn run(task: &Task<'_>) {
     let mut left = Leftovers::default();
-    // Builds whose rows are not written yet hold no slot, but locks and threads: on a slow disk they
-    // would pile up until no descriptor is left.
+    // Builds whose rows are not written yet hold no slot, but locks and threads: on a slow disk
+    // they would pile up until no descriptor is left.
     let _under_way = task.shared.under_way.enter();
     let result = stop_if_cancelled(task).and_then(|()| attempt(task, &mut left));
     let failed = result.as_ref().err().cloned();
