@@ -62,6 +62,7 @@ fn a_full_store() {
     let script = r#"
         on_small size=4m "$NIX_STORE_DIR"
         expect 1 "$FULL" build "$DRV0"
+        expect 0 "$FULL" "$DROVER" log "$DRV0"
         [ "$(ls "$NIX_STORE_DIR" | grep -v '\.drv$')" = "" ] || fail "leftovers"
         expect 0 "" build "$DRV1"
         fill "$NIX_STORE_DIR"

@@ -130,8 +130,7 @@ fn placeholders_and_arguments_arrive() {
 #[test]
 fn files_instead_of_variables() {
     let world = World::new();
-    let attributes =
-        "big = \"one\\ntwo\\n\"; empty = \"\"; passAsFile = [ \"big\" \"empty\" \"absent\" ];";
+    let attributes = "big = \"one\\ntwo ${builtins.placeholder \"out\"}\\n\"; empty = \"\"; passAsFile = [ \"big\" \"empty\" \"absent\" ];";
     let script = "echo ''${big-unset} ''${absentPath-unset} $(basename $bigPath) > $out; \
                   cat $bigPath $emptyPath >> $out; stat -c %a $bigPath >> $out; \
                   [ $(dirname $bigPath) = $NIX_BUILD_TOP ] && echo here >> $out";

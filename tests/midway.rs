@@ -77,6 +77,27 @@ fn an_interrupt_ends_the_ingest_of_a_large_output() {
 }
 
 #[test]
+fn the_next_builder_starts_while_outputs_are_taken_in() {
+    let world = World::new();
+    let begun = crate::support::fifo(&world.path("begun"));
+    let script = format!("echo $name > {}; truncate -s 64G $out", begun.display());
+    let drvs: Vec<String> =
+        ["one", "two"].map(|name| world.instantiate_one(&shell(name, "", &script))).into();
+    let run = spawn(world.drover(["build", "--no-link", "-j1"]).args(&drvs));
+    // One slot: the second begins because the ingest of the first, which takes long, holds none.
+    let mut names = [(); 2].map(|()| std::fs::read_to_string(&begun).unwrap());
+    names.sort();
+    assert_eq!(names, ["one\n", "two\n"]);
+    run.signal(Signal::SIGINT);
+    let (found, words, _) = run.end();
+    assert_eq!(found, Some(130), "{words}");
+    assert!(words.contains("0 done, 2 left"), "{words}");
+    if !world.leftovers().is_empty() {
+        taken_back(&world);
+    }
+}
+
+#[test]
 fn an_interrupt_ends_a_second_build_and_keeps_the_first() {
     let world = World::new();
     let drv = large(&world, "twice", "");

@@ -191,17 +191,48 @@ fn who_waits_for_a_lock_goes_on_as_soon_as_it_is_free() {
         let said = BufReader::new(child.stderr.take().unwrap()).lines();
         (go, lock, child, said)
     });
-    let mut least = LONG;
+    let mut all = Vec::new();
     for (go, lock, mut child, mut said) in tries.collect::<Vec<_>>() {
         assert!(said.any(|line| line.unwrap().starts_with("waiting for lock on")));
         let released = Instant::now();
         drop(lock);
         assert_eq!(std::fs::read_to_string(&go).unwrap(), "go\n");
-        least = least.min(released.elapsed());
+        all.push(released.elapsed());
         said.for_each(drop);
         assert!(child.wait().unwrap().success());
     }
-    println!("from the release to the first word of the builder: {least:?} at best");
-    assert!(least < Duration::from_millis(50), "{least:?} at best");
+    all.sort();
+    println!("from the release to the first word of the builder: {all:?}");
+    // Half of them: who looks again every 100 ms would be late as often as not, each time.
+    assert!(all[2] < Duration::from_millis(50), "{all:?}");
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn who_waits_for_a_lock_holds_no_slot_and_nobody_up() {
+    let world = World::new();
+    let one = |name: &str| world.instantiate_one(&crate::support::shell(name, "", "echo > $out"));
+    let (locked, free) = (one("locked"), one("free"));
+    let query = world.nix("nix-store", ["--query", "--outputs", &locked]).output().unwrap();
+    let file = std::fs::File::create(format!("{}.lock", text(&query))).unwrap();
+    let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let mut child = spawn(&mut world.drover(["build", "--no-link", "-j1", &locked, &free]));
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut words = Vec::new();
+    // The line of the wait comes after a while: then the other one has long been built.
+    for line in said.by_ref() {
+        let waits = line.starts_with("waiting for lock on");
+        words.push(line);
+        if waits {
+            break;
+        }
+    }
+    assert!(
+        words.iter().any(|line| line.starts_with("built") && line.contains("-free")),
+        "{words:?}"
+    );
+    drop(lock);
+    said.for_each(drop);
+    assert!(child.wait().unwrap().success());
     assert_eq!(world.leftovers(), Vec::<String>::new());
 }

@@ -286,7 +286,9 @@ fn needs(drv: &Derivation, options: &DerivationOptions) -> String {
 /// Whether this host can build `drv`.
 fn here(drv: &Derivation, options: &DerivationOptions, platforms: &Platforms) -> Here {
     let runs = |system: &str| drv.platform == system.as_bytes();
+    // A builtin is our own code: it runs wherever we do, whatever system it names.
     let right_system = drv.platform == "builtin"
+        || drv.builder.starts_with(b"builtin:")
         || runs(&platforms.system)
         || platforms.extra.iter().any(|system| runs(system));
     let all_features =

@@ -52,6 +52,19 @@ fn all_or_none() {
     assert_eq!(all.unwrap().unwrap().held.len(), 3, "a path that is named twice is one lock");
 }
 
+/// Two that want the same locks meet at the first one, whatever order they name them in.
+#[test]
+fn locks_are_taken_in_order() {
+    let dir = folder();
+    let path = |name: &str| dir.path().join(name);
+    let held = PathLocks::try_acquire([path("c")]).unwrap().unwrap();
+    let wanted = [path("c"), path("b"), path("a")];
+    assert_eq!(PathLocks::try_acquire(wanted.clone()).unwrap().unwrap_err(), path("c"));
+    let first = PathLocks::try_acquire([path("a")]).unwrap().unwrap();
+    assert_eq!(PathLocks::try_acquire(wanted).unwrap().unwrap_err(), path("a"));
+    drop((held, first));
+}
+
 #[test]
 fn a_file_with_a_byte_in_it_is_opened_again() {
     let dir = folder();
