@@ -5,6 +5,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::World;
+
 /// A call of drover with an environment that has nothing of the caller's.
 #[expect(clippy::disallowed_methods, reason = "tests run the program itself")]
 fn drover(home: &Path) -> Command {
@@ -81,6 +83,30 @@ fn wrong_values_name_file_and_line() {
         file.display()
     );
     assert_eq!(err, want);
+}
+
+#[test]
+fn the_file_of_the_whole_system_is_read() {
+    let world = World::new();
+    let show = |content: &str| {
+        // An `/etc` with nothing else in it.
+        let script = r#"
+            mount -t tmpfs tmpfs /etc ||
+                { echo "cannot mount: this test needs root and mount namespaces" >&2; exit 77; }
+            mkdir /etc/drover
+            printf "$CONTENT" > /etc/drover/drover.conf
+            exec "$DROVER" config show log-lines
+        "#;
+        let mut command = world.command("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+        command.env("CONTENT", content).env("DROVER", env!("CARGO_BIN_EXE_drover"));
+        run(command.env("NIX_CONFIG", "log-lines = 3"))
+    };
+    assert_eq!(show("# ours\nlog-lines = 17\n"), (Some(0), "17\n".into(), String::new()));
+    let (code, out, err) = show("# ours\nlog-lines = many\n");
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    let want = "error: /etc/drover/drover.conf:2: setting `log-lines` has the wrong value `many`;";
+    assert!(err.starts_with(want), "{err}");
 }
 
 #[test]
