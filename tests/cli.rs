@@ -268,7 +268,7 @@ fn options_of_every_command_work_on_every_command() {
     names(&drover::cli::args::Cli::command(), "", &mut all);
     for call in &calls {
         let named = |name: &String| call.join(" ").starts_with(name.as_str());
-        all = all.into_iter().filter(|name| !named(name)).collect();
+        all.retain(|name| !named(name));
     }
     assert!(all.is_empty(), "not called: {all:?}");
     let run = |before: &[&str], call: &[String], after: &[&str]| {
