@@ -1,7 +1,9 @@
 //! Stores that are not as they should be: other schemas, damage, read-only places, missing
 //! permission, symlinks; and stores of a user's own.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::{World, fail_with, lines, shell, succeed, text, texts};
@@ -123,7 +125,10 @@ fn read_only_folders() {
 
 /// drover as a user without rights. Such a user can run a copy that lies where it may look.
 fn as_nobody(world: &World, arguments: &[&str]) -> Command {
-    let program = world.own_program();
+    program_as_nobody(world, world.own_program(), arguments)
+}
+
+fn program_as_nobody(world: &World, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(world.path(""), open).unwrap();
     chown(world.path("home"), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -185,6 +190,41 @@ fn a_user_has_a_store_of_their_own() {
         assert_eq!(by_nix(&["--query", "--hash", &added]), [run(&["query", "--hash", &added])]);
         by_nix(&["--verify", "--check-contents"]);
     }
+}
+
+#[test]
+fn the_first_command_of_a_newcomer() {
+    let world = World::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let examples = world.path("work/tests/examples");
+    std::fs::create_dir_all(&examples).unwrap();
+    std::fs::copy(root.join("tests/examples/hello.toml"), examples.join("hello.toml")).unwrap();
+    chown(world.path("work"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let program = world.own_program();
+    let program = program.to_str().unwrap();
+    let newcomer = |program: &str, arguments: &[&str]| {
+        let mut command = without_places(program_as_nobody(&world, program, arguments));
+        command.env_remove("NIX_CONF_DIR").env_remove("NIX_REMOTE");
+        command
+    };
+    let error = fail_with(1, &mut newcomer(program, &["build", "tests/examples/hello.toml"]));
+    assert!(error.starts_with("error: cannot build into the store at `"), "{error}");
+    for word in ["/home/.local/share/nix/root", "NIX_STORE_DIR", "NIX_STATE_DIR", "NIX_LOG_DIR"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    assert!(!world.path("home/.local").exists(), "nothing is made that cannot be used");
+
+    // What the README says to do then.
+    let block = include_str!("../README.md").split("```sh\n").find(|b| b.starts_with("export "));
+    let block = block.unwrap().split("```").next().unwrap();
+    let script = block.replace("cargo run --release --", program);
+    assert_ne!(script, block);
+    let made = text(&succeed(&mut newcomer("sh", &["-ec", &script])));
+    let store = world.path("home/store");
+    assert!(made.starts_with(store.to_str().unwrap()), "{made}");
+    let hello = format!("Hello, world! This is {made}.\n");
+    assert_eq!(std::fs::read_to_string(&made).unwrap(), hello);
+    assert_eq!(std::fs::read_to_string(world.path("work/result")).unwrap(), hello);
 }
 
 #[test]
