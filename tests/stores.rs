@@ -1,9 +1,7 @@
 //! Stores that are not as they should be: other schemas, damage, read-only places, missing
 //! permission, symlinks; and stores of a user's own.
 
-use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::Path;
 use std::process::Command;
 
 use crate::support::{World, fail_with, lines, shell, succeed, text, texts};
@@ -125,10 +123,7 @@ fn read_only_folders() {
 
 /// drover as a user without rights. Such a user can run a copy that lies where it may look.
 fn as_nobody(world: &World, arguments: &[&str]) -> Command {
-    program_as_nobody(world, world.own_program(), arguments)
-}
-
-fn program_as_nobody(world: &World, program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let program = world.own_program();
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(world.path(""), open).unwrap();
     chown(world.path("home"), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -192,67 +187,77 @@ fn a_user_has_a_store_of_their_own() {
     }
 }
 
-#[test]
-fn the_first_command_of_a_newcomer() {
-    let world = World::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let examples = world.path("work/tests/examples");
-    std::fs::create_dir_all(&examples).unwrap();
-    std::fs::copy(root.join("tests/examples/hello.toml"), examples.join("hello.toml")).unwrap();
-    chown(world.path("work"), Some(NOBODY), Some(NOBODY)).unwrap();
-    let program = world.own_program();
-    let program = program.to_str().unwrap();
-    let newcomer = |program: &str, arguments: &[&str]| {
-        let mut command = without_places(program_as_nobody(&world, program, arguments));
-        command.env_remove("NIX_CONF_DIR").env_remove("NIX_REMOTE");
-        command
-    };
-    let error = fail_with(1, &mut newcomer(program, &["build", "tests/examples/hello.toml"]));
-    assert!(error.starts_with("error: cannot build into the store at `"), "{error}");
-    for word in ["/home/.local/share/nix/root", "NIX_STORE_DIR", "NIX_STATE_DIR", "NIX_LOG_DIR"] {
-        assert!(error.contains(word), "{word}: {error}");
-    }
-    assert!(!world.path("home/.local").exists(), "nothing is made that cannot be used");
-
-    // What the README says to do then.
-    let block = include_str!("../README.md").split("```sh\n").find(|b| b.starts_with("export "));
-    let block = block.unwrap().split("```").next().unwrap();
-    let script = block.replace("cargo run --release --", program);
-    assert_ne!(script, block);
-    let made = text(&succeed(&mut newcomer("sh", &["-ec", &script])));
-    let store = world.path("home/store");
-    assert!(made.starts_with(store.to_str().unwrap()), "{made}");
-    let hello = format!("Hello, world! This is {made}.\n");
-    assert_eq!(std::fs::read_to_string(&made).unwrap(), hello);
-    assert_eq!(std::fs::read_to_string(world.path("work/result")).unwrap(), hello);
+/// Runs a script in the root folder of a machine that has no `/nix`: it has what programs need,
+/// `drover` and `work/tests/examples/hello.toml`; the script changes to it with `chroot .`.
+fn on_a_fresh_machine(world: &World, script: &str) -> Command {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/hello.toml");
+    let machine = r#"
+        set -e
+        mount -t tmpfs tmpfs "$ROOT" ||
+            { echo "cannot mount: this test needs root and mount namespaces" >&2; exit 77; }
+        cd "$ROOT"
+        chmod 755 .
+        mkdir -p work/tests/examples root
+        for d in bin sbin lib lib64 usr etc proc dev tmp; do
+          [ ! -e "/$d" ] || { mkdir "$d"; mount --rbind "/$d" "$d"; }
+        done
+        install -m 755 "$DROVER" drover
+        install -m 644 "$EXAMPLE" work/tests/examples/hello.toml
+        unset NIX_STORE_DIR NIX_STATE_DIR NIX_LOG_DIR NIX_CONF_DIR NIX_REMOTE
+    "#;
+    let mut command = world.command("unshare");
+    let script = format!("{machine}{script}");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+    command.env("DROVER", env!("CARGO_BIN_EXE_drover")).env("EXAMPLE", example);
+    std::fs::create_dir(world.path("machine")).unwrap();
+    command.env("ROOT", world.path("machine"));
+    command
 }
 
 #[test]
 fn root_gets_the_system_store_made() {
     let world = World::new();
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/hello.toml");
-    // A machine without `/nix`, but for what programs need.
     let script = r#"
-        set -e
-        mount -t tmpfs tmpfs "$ROOT" ||
-            { echo "cannot mount: this test needs root and mount namespaces" >&2; exit 77; }
-        cd "$ROOT"
-        mkdir work root
-        for d in bin sbin lib lib64 usr etc proc dev tmp; do
-          [ ! -e "/$d" ] || { mkdir "$d"; mount --rbind "/$d" "$d"; }
-        done
-        cp "$DROVER" drover; cp "$EXAMPLE" work/hello.toml
-        unset NIX_STORE_DIR NIX_STATE_DIR NIX_LOG_DIR NIX_CONF_DIR
         export HOME=/root NIX_CONFIG="sandbox = false"
-        chroot . sh -c 'cd /work && /drover build hello.toml && cat result'
+        chroot . sh -c 'cd /work && /drover build tests/examples/hello.toml && cat result'
         [ -e nix/var/nix/db/db.sqlite ] && [ -d nix/var/log/nix/drvs ]
     "#;
-    let mut command = world.command("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
-    command.env("DROVER", env!("CARGO_BIN_EXE_drover")).env("EXAMPLE", example);
-    std::fs::create_dir(world.path("machine")).unwrap();
-    let said = lines(&succeed(command.env("ROOT", world.path("machine"))));
+    let said = lines(&succeed(&mut on_a_fresh_machine(&world, script)));
     assert!(said[0].starts_with("/nix/store/") && said[0].ends_with("-hello"), "{said:?}");
+    assert_eq!(said[1..], [format!("Hello, world! This is {}.", said[0])]);
+}
+
+#[test]
+fn the_first_command_of_a_newcomer() {
+    let world = World::new();
+    let as_user = |script: &str| {
+        let user = r#"
+            mkdir home && chown -R 65534:65534 home work
+            export HOME=/home SCRIPT
+            exec chroot . setpriv --reuid=65534 --regid=65534 --clear-groups \
+                sh -ec 'cd /work; eval "$SCRIPT"'
+        "#;
+        let _ = std::fs::remove_dir(world.path("machine"));
+        let mut command = on_a_fresh_machine(&world, user);
+        command.env("SCRIPT", script);
+        command
+    };
+    let build = "/drover build tests/examples/hello.toml";
+    let none_made = "[ ! -e /nix ] && [ ! -e /home/.local ] || exit 3; exit 1";
+    let error = fail_with(1, &mut as_user(&format!("{build} || {{ {none_made}; }}")));
+    let want = "error: cannot build into the store at `/home/.local/share/nix/root/";
+    assert!(error.starts_with(want), "{error}");
+    for word in ["NIX_STORE_DIR", "NIX_STATE_DIR", "NIX_LOG_DIR"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+
+    // What the README says to do then.
+    let block = include_str!("../README.md").split("```sh\n").find(|b| b.starts_with("export "));
+    let block = block.unwrap().split("```").next().unwrap();
+    let script = block.replace("cargo run --release --", "/drover");
+    assert!(script.contains(build), "{script}");
+    let said = lines(&succeed(&mut as_user(&format!("{script}cat result"))));
+    assert!(said[0].starts_with("/home/store/") && said[0].ends_with("-hello"), "{said:?}");
     assert_eq!(said[1..], [format!("Hello, world! This is {}.", said[0])]);
 }
 
