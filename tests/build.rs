@@ -2,10 +2,10 @@
 //! Nix where it has the behaviour.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{World, fail_with, lines, report, shell, succeed, text};
 
@@ -15,7 +15,7 @@ const KEYS: [&str; 8] =
 const FAILURE_KEYS: [&str; 7] =
     ["blocked", "exitCode", "kind", "limit", "message", "paths", "signal"];
 
-fn keys(object: &serde_json::Value) -> Vec<&str> {
+fn keys(object: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     keys
@@ -380,9 +380,9 @@ fn exported_references_are_those_of_nix() {
             assert_eq!(text(&drover.1), text(&nix.1));
             continue;
         }
-        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+        let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
         let (drover, nix) = (json(&drover.1), json(&nix.1));
-        let entries = |json: &serde_json::Value| {
+        let entries = |json: &Value| {
             let mut all = json["g"].as_array().unwrap().clone();
             all.sort_by_key(|e| e["path"].as_str().unwrap().to_owned());
             all
@@ -687,8 +687,7 @@ fn kinds_of_tomorrow_are_refused_by_name() {
     }
     let fixtures =
         format!("{}/tests/fixtures/derivation_json/2.34/dynamic.json", env!("CARGO_MANIFEST_DIR"));
-    let recorded: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(fixtures).unwrap()).unwrap();
+    let recorded: Value = serde_json::from_str(&fs::read_to_string(fixtures).unwrap()).unwrap();
     let mut last = String::new();
     for name in ["made.drv", "dynamic"] {
         let all = recorded["derivations"].as_object().unwrap();
@@ -819,7 +818,7 @@ fn a_dry_run_as_json_lists_targets_and_what_they_need() {
     let asked = [&drvs[1], &drvs[0], &absent];
     let run = world.drover(["build", "--dry-run", "--json"]).args(asked).output().unwrap();
     assert_eq!(run.status.code(), Some(0), "as real Nix: {run:?}");
-    let list: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let list: Value = serde_json::from_slice(&run.stdout).unwrap();
     let list = list.as_array().unwrap();
     let told: Vec<_> = list
         .iter()
@@ -840,7 +839,7 @@ fn a_dry_run_as_json_lists_targets_and_what_they_need() {
         let made = record["outputs"].as_object().unwrap().values();
         let made = made.map(|path| path.as_str().unwrap().to_owned()).collect();
         assert_eq!(outputs(record["drvPath"].as_str().unwrap()), made);
-        assert_eq!(record["failure"], serde_json::Value::Null);
+        assert_eq!(record["failure"], Value::Null);
     }
 }
 
@@ -1033,4 +1032,49 @@ fn tables_that_are_not_named_are_usage() {
     fs::write(world.path("work/jobs.toml"), "").unwrap();
     let error = fail_with(1, &mut world.drover(["build", "jobs.toml#x"]));
     assert!(error.contains("there is no table `x` (the recipe has none)"), "{error}");
+}
+
+#[test]
+fn fixed_outputs_of_every_hash_function() {
+    let world = World::new();
+    let tree = world.path("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), "contents\n").unwrap();
+    symlink("file", tree.join("link")).unwrap();
+    let file = tree.join("file");
+    let mut expressions = String::new();
+    let mut wrong = Vec::new();
+    for function in ["md5", "sha1", "sha256", "sha512"] {
+        for (kind, mode, source) in
+            [("flat", "flat", &file), ("file", "recursive", &file), ("tree", "recursive", &tree)]
+        {
+            let source = source.to_str().unwrap();
+            let flat = (mode == "flat").then_some("--flat");
+            let call = ["--type", function].into_iter().chain(flat).chain([source]);
+            let hash = text(&succeed(&mut world.nix("nix-hash", call)));
+            let first = if hash.starts_with('0') { "1" } else { "0" };
+            let other = format!("{first}{}", &hash[1..]);
+            for (what, hash) in [("right", hash), ("wrong", other)] {
+                let fixed = format!(
+                    "outputHashMode = \"{mode}\"; outputHashAlgo = \"{function}\"; \
+                     outputHash = \"{hash}\";"
+                );
+                let name = format!("{kind}-{function}-{what}");
+                let one = shell(&name, &fixed, &format!("cp -r {source} $out"));
+                expressions.push_str(&format!("({one})\n"));
+                wrong.push(what == "wrong");
+            }
+        }
+    }
+    let drvs = world.instantiate(&format!("[ {expressions} ]"));
+    let report = world.build([&["-k".to_owned()], &drvs[..]].concat());
+    assert_eq!(report.code, 102, "{}", report.stderr);
+    for (i, wrong) in wrong.into_iter().enumerate() {
+        let (status, kind) =
+            if wrong { ("failed", json!("hash-mismatch")) } else { ("built", Value::Null) };
+        let told = &report.json[i];
+        assert_eq!((&told["status"], &told["failure"]["kind"]), (&status.into(), &kind), "{told}");
+    }
+    world.nix_verifies();
+    world.is_tidy();
 }

@@ -1,9 +1,14 @@
 //! The program as a caller sees it: arguments, configuration, exit codes, closed pipes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use clap::CommandFactory;
+
+use crate::support::{World, shell, succeed};
 
 /// A call of drover with an environment that has nothing of the caller's.
 #[expect(clippy::disallowed_methods, reason = "tests run the program itself")]
@@ -81,6 +86,30 @@ fn wrong_values_name_file_and_line() {
         file.display()
     );
     assert_eq!(err, want);
+}
+
+#[test]
+fn the_file_of_the_whole_system_is_read() {
+    let world = World::new();
+    let show = |content: &str| {
+        // An `/etc` with nothing else in it.
+        let script = r#"
+            mount -t tmpfs tmpfs /etc ||
+                { echo "cannot mount: this test needs root and mount namespaces" >&2; exit 77; }
+            mkdir /etc/drover
+            printf "$CONTENT" > /etc/drover/drover.conf
+            exec "$DROVER" config show log-lines
+        "#;
+        let mut command = world.command("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+        command.env("CONTENT", content).env("DROVER", env!("CARGO_BIN_EXE_drover"));
+        run(command.env("NIX_CONFIG", "log-lines = 3"))
+    };
+    assert_eq!(show("# ours\nlog-lines = 17\n"), (Some(0), "17\n".into(), String::new()));
+    let (code, out, err) = show("# ours\nlog-lines = many\n");
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    let want = "error: /etc/drover/drover.conf:2: setting `log-lines` has the wrong value `many`;";
+    assert!(err.starts_with(want), "{err}");
 }
 
 #[test]
@@ -182,4 +211,97 @@ fn nothing_is_built_into_a_store_that_lies_elsewhere() {
     let failure = &json[0]["failure"];
     assert_eq!((&json[0]["target"], &failure["kind"]), (&recipe.into(), &"engine".into()));
     assert!(failure["message"].as_str().unwrap().starts_with("cannot build into"), "{json}");
+}
+
+/// A call of every command; each works in `world`.
+fn calls(world: &World) -> Vec<Vec<String>> {
+    let drv = world.instantiate_one(&shell("one", "", "echo > $out"));
+    succeed(&mut world.drover(["build", &drv]));
+    fs::write(world.path("work/jobs.toml"), "[a]\nbuilder = \"/bin/sh\"\n").unwrap();
+    let nar = succeed(&mut world.drover(["nar", "dump", &drv])).stdout;
+    fs::write(world.path("work/nar"), nar).unwrap();
+    let shown = succeed(&mut world.drover(["derivation", "show", &drv])).stdout;
+    let shown: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+    let one = shown["derivations"].as_object().unwrap().values().next().unwrap();
+    fs::write(world.path("work/one.json"), one.to_string()).unwrap();
+    let lines = [
+        "build DRV",
+        "add jobs.toml",
+        "derivation show DRV",
+        "derivation add",
+        "derivation instantiate jobs.toml",
+        "query --tree DRV",
+        "path-info DRV",
+        "log DRV",
+        "register",
+        "dump-db",
+        "nar dump DRV",
+        "nar restore tree",
+        "nar ls nar",
+        "hash path DRV",
+        "hash file DRV",
+        "config show",
+        "completions bash",
+        "man",
+    ];
+    let words = |line: &str| line.split(' ').map(|word| word.replace("DRV", &drv)).collect();
+    lines.into_iter().map(words).collect()
+}
+
+/// The names of the commands that have none below them.
+fn names(command: &clap::Command, before: &str, all: &mut BTreeSet<String>) {
+    for sub in command.get_subcommands() {
+        let name = format!("{before}{}", sub.get_name());
+        if sub.has_subcommands() {
+            names(sub, &format!("{name} "), all);
+        } else {
+            all.insert(name);
+        }
+    }
+}
+
+#[test]
+fn options_of_every_command_work_on_every_command() {
+    let world = World::new();
+    let calls = calls(&world);
+    let mut all = BTreeSet::new();
+    names(&drover::cli::args::Cli::command(), "", &mut all);
+    for call in &calls {
+        let named = |name: &String| call.join(" ").starts_with(name.as_str());
+        all.retain(|name| !named(name));
+    }
+    assert!(all.is_empty(), "not called: {all:?}");
+    let run = |before: &[&str], call: &[String], after: &[&str]| {
+        let _ = fs::remove_file(world.path("work/tree"));
+        let input = match call.join(" ").as_str() {
+            "derivation add" => "one.json",
+            "nar restore tree" => "nar",
+            _ => "/dev/null",
+        };
+        let input = fs::File::open(world.path("work").join(input)).unwrap();
+        let mut command = world.drover(before);
+        run(command.args(call).args(after).stdin(input))
+    };
+    for call in &calls {
+        let settings = ["--option", "cores", "3", "--store", "local"];
+        let plain = run(&[], call, &[]);
+        assert_eq!(plain.0, Some(0), "{call:?}: {}", plain.2);
+        let verbose = run(&["-v"], call, &settings);
+        assert_eq!(verbose.0, Some(0), "{call:?}: {}", verbose.2);
+        let unknown = ["--option", "coresx", "3"];
+        let quiet = run(&settings, call, &["--quiet", "--option", "coresx", "3"]);
+        assert_eq!(quiet, (Some(0), quiet.1.clone(), String::new()), "{call:?}");
+        let told = run(&unknown, call, &[]);
+        let warning = "warning: unknown setting 'coresx' (--option): did you mean `cores`?\n";
+        assert_eq!((told.0, told.2.matches(warning).count()), (Some(0), 1), "{call:?}: {}", told.2);
+        for (flags, flag) in [
+            (&["--option", "cores", "zz"][..], "--option: setting `cores` has the wrong value"),
+            (&["--option", "build-dir", "here"], "--option: setting `build-dir` has the wrong"),
+            (&["--store", "ftp://x"], "--store: cannot use the store `ftp://x`"),
+        ] {
+            let (code, out, err) = run(flags, call, &[]);
+            assert_eq!((code, out.as_str()), (Some(2), ""), "{call:?} {flags:?}: {err}");
+            assert!(err.starts_with(&format!("error: {flag}")), "{call:?}: {err}");
+        }
+    }
 }

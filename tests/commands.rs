@@ -3,9 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
 
 use crate::support::{World, fail_with, lines, shell, succeed, text, texts};
 
@@ -274,6 +278,116 @@ fn derivations_go_through_json_and_back() {
     for bad in ["", "{", "[]", "{\"name\": 3}"] {
         let error = refused(&mut add(), bad.as_bytes());
         assert!(error.contains("derivation JSON on standard input: "), "{error}");
+    }
+}
+
+/// What `nix derivation show` printed of all derivations of a store; with its paths, inputs before
+/// what needs them, and all that is no derivation.
+fn recorded(file: &str) -> (String, Vec<(String, Value)>, BTreeSet<String>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/derivation_json/2.34");
+    let text = std::fs::read_to_string(folder.join(file)).unwrap();
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    let mut left = shown["derivations"].as_object().unwrap().clone();
+    let mut sources = BTreeSet::new();
+    let mut ordered = Vec::new();
+    let sources_of = |drv: &Value| {
+        let srcs = drv["inputs"]["srcs"].as_array().unwrap().clone();
+        srcs.into_iter().map(|source| source.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    while !left.is_empty() {
+        let ready = |drv: &Value| {
+            let mut inputs = drv["inputs"]["drvs"].as_object().unwrap().keys();
+            !inputs.any(|input| left.contains_key(input))
+                && !sources_of(drv).iter().any(|source| left.contains_key(source))
+        };
+        let name = left.iter().find(|(_, drv)| ready(drv)).unwrap().0.clone();
+        let drv = left.remove(&name).unwrap();
+        sources.extend(sources_of(&drv).into_iter().filter(|source| !source.ends_with(".drv")));
+        ordered.push((name, drv));
+    }
+    (text, ordered, sources)
+}
+
+#[test]
+fn recorded_json_is_stored_and_shown_byte_for_byte() {
+    let written = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/derivations/2.34");
+    let mut count = 0;
+    for file in ["plain.json", "structured.json", "experimental.json", "dynamic.json"] {
+        let world = World::new();
+        let (recorded, drvs, sources) = recorded(file);
+        let root = world.path("root");
+        let drover = |args: &[&str]| {
+            let mut command = world.drover(["--store", root.to_str().unwrap()]);
+            // The paths are those of the usual store.
+            command.env_remove("NIX_STORE_DIR").args(args);
+            command
+        };
+        let store = root.join("nix/store");
+        std::fs::create_dir_all(&store).unwrap();
+        let mut registration = String::new();
+        for source in sources {
+            std::fs::write(store.join(&source), "").unwrap();
+            registration.push_str(&format!("/nix/store/{source}\n\n0\n"));
+        }
+        fed(&mut drover(&["register"]), registration.as_bytes());
+        let mut paths = Vec::new();
+        for (name, drv) in &drvs {
+            let path = format!("/nix/store/{name}");
+            let added = fed(&mut drover(&["derivation", "add"]), drv.to_string().as_bytes());
+            assert_eq!(text(&added), path);
+            let bytes = std::fs::read(store.join(name)).unwrap();
+            assert!(bytes == std::fs::read(written.join(name)).unwrap(), "{path}");
+            paths.push(path);
+        }
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let show = [&["derivation", "show"], &paths[..]].concat();
+        let shown = succeed(&mut drover(&show)).stdout;
+        assert!(shown == recorded.as_bytes(), "{file}: {}", String::from_utf8_lossy(&shown));
+        // Of those that nothing needs, and with what they need: all.
+        let needed = |path: &&&str| {
+            let name = path.rsplit('/').next().unwrap();
+            let built = |drv: &Value| drv["inputs"]["drvs"].get(name).is_some();
+            let source = |drv: &Value| drv["inputs"]["srcs"].to_string().contains(name);
+            drvs.iter().any(|(_, drv)| built(drv) || source(drv))
+        };
+        let ends: Vec<&str> = paths.iter().filter(|path| !needed(path)).copied().collect();
+        assert!(ends.len() < paths.len() || file == "structured.json", "{file}");
+        let show = [&["derivation", "show", "-r"], &ends[..]].concat();
+        let shown = succeed(&mut drover(&show)).stdout;
+        assert!(shown == recorded.as_bytes(), "-r: {file}: {}", String::from_utf8_lossy(&shown));
+        count += paths.len();
+    }
+    assert!(count > 70, "only {count} derivations");
+}
+
+#[test]
+fn hashes_are_those_of_nix_in_every_form() {
+    let world = World::new();
+    let tree = world.path("work/tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("file"), "contents\n").unwrap();
+    symlink("file", tree.join("link")).unwrap();
+    std::fs::write(world.path("work/empty"), "").unwrap();
+    for function in ["md5", "sha1", "sha256", "sha512"] {
+        for (form, theirs) in [
+            ("base16", "--base16"),
+            ("base32", "--base32"),
+            ("nix32", "--base32"),
+            ("base64", "--base64"),
+            ("sri", "--sri"),
+        ] {
+            for (what, paths) in
+                [("file", &["empty", "tree/file"][..]), ("path", &["tree", "empty", "tree/file"])]
+            {
+                let ours = [&["hash", what, "--algo", function, "--format", form], paths].concat();
+                let nix = [&["hash", what, "--type", function, theirs], paths].concat();
+                let ours = succeed(&mut world.drover(ours)).stdout;
+                let nix = succeed(&mut world.nix("nix", nix)).stdout;
+                let shown = String::from_utf8_lossy(&ours);
+                assert!(ours == nix, "{what} {function} {form}: {shown}");
+                assert_eq!(shown.lines().count(), paths.len());
+            }
+        }
     }
 }
 

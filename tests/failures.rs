@@ -2,12 +2,16 @@
 //! nothing stays behind.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
 
-use crate::support::{Report, World, fail_with, lines, shell, succeed, text};
+use crate::support::running::{LONG, wait};
+use crate::support::{Report, World, fail_with, fifo, lines, shell, succeed, text};
 
 /// How one derivation failed.
 struct Failed {
@@ -488,6 +492,37 @@ fn what_is_said_while_it_runs() {
     assert!(!shown.contains("building '") && shown.contains("failed: bad"), "{shown}");
     assert!(terminal("-v").contains("building '"));
     assert!(!terminal("--quiet").contains("running,"));
+}
+
+#[test]
+fn a_terminal_shows_what_is_running() {
+    let world = World::new();
+    let gate = fifo(&world.path("gate"));
+    let slow = shell("slow", "", &format!("read x < {}; echo > $out", gate.display()));
+    let drv = world.instantiate_one(&slow);
+    let call = format!("{} build --no-link {drv}", env!("CARGO_BIN_EXE_drover"));
+    let mut script = world.command("script");
+    script.env("TERM", "xterm").args(["-qec", &call, "/dev/null"]);
+    let mut child = script.stdout(Stdio::piped()).spawn().unwrap();
+    let mut terminal = child.stdout.take().unwrap();
+    let (send, pieces) = channel();
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = terminal.read(&mut piece) {
+            drop(send.send(piece[..length].to_vec()));
+        }
+    });
+    let mut shown = String::new();
+    let line = "\r\u{1b}[K[1 running, 0 done, 0 waiting] slow";
+    while !shown.contains(line) {
+        let piece = pieces.recv_timeout(LONG).unwrap_or_else(|e| panic!("{e}: {shown:?}"));
+        shown.push_str(&String::from_utf8(piece).unwrap());
+    }
+    fs::write(gate, "go\n").unwrap();
+    assert_eq!(wait(&mut child), Some(0));
+    let rest: Vec<u8> = pieces.iter().flatten().collect();
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(rest.contains("\r\u{1b}[Kbuilt slow"), "the line makes room: {rest:?}");
 }
 
 #[test]

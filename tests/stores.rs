@@ -187,32 +187,77 @@ fn a_user_has_a_store_of_their_own() {
     }
 }
 
-#[test]
-fn root_gets_the_system_store_made() {
-    let world = World::new();
+/// Runs a script in the root folder of a machine that has no `/nix`: it has what programs need,
+/// `drover` and `work/tests/examples/hello.toml`; the script changes to it with `chroot .`.
+fn on_a_fresh_machine(world: &World, script: &str) -> Command {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/hello.toml");
-    // A machine without `/nix`, but for what programs need.
-    let script = r#"
+    let machine = r#"
         set -e
         mount -t tmpfs tmpfs "$ROOT" ||
             { echo "cannot mount: this test needs root and mount namespaces" >&2; exit 77; }
         cd "$ROOT"
-        mkdir work root
+        chmod 755 .
+        mkdir -p work/tests/examples root
         for d in bin sbin lib lib64 usr etc proc dev tmp; do
           [ ! -e "/$d" ] || { mkdir "$d"; mount --rbind "/$d" "$d"; }
         done
-        cp "$DROVER" drover; cp "$EXAMPLE" work/hello.toml
-        unset NIX_STORE_DIR NIX_STATE_DIR NIX_LOG_DIR NIX_CONF_DIR
-        export HOME=/root NIX_CONFIG="sandbox = false"
-        chroot . sh -c 'cd /work && /drover build hello.toml && cat result'
-        [ -e nix/var/nix/db/db.sqlite ] && [ -d nix/var/log/nix/drvs ]
+        install -m 755 "$DROVER" drover
+        install -m 644 "$EXAMPLE" work/tests/examples/hello.toml
+        unset NIX_STORE_DIR NIX_STATE_DIR NIX_LOG_DIR NIX_CONF_DIR NIX_REMOTE
     "#;
     let mut command = world.command("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+    let script = format!("{machine}{script}");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
     command.env("DROVER", env!("CARGO_BIN_EXE_drover")).env("EXAMPLE", example);
     std::fs::create_dir(world.path("machine")).unwrap();
-    let said = lines(&succeed(command.env("ROOT", world.path("machine"))));
+    command.env("ROOT", world.path("machine"));
+    command
+}
+
+#[test]
+fn root_gets_the_system_store_made() {
+    let world = World::new();
+    let script = r#"
+        export HOME=/root NIX_CONFIG="sandbox = false"
+        chroot . sh -c 'cd /work && /drover build tests/examples/hello.toml && cat result'
+        [ -e nix/var/nix/db/db.sqlite ] && [ -d nix/var/log/nix/drvs ]
+    "#;
+    let said = lines(&succeed(&mut on_a_fresh_machine(&world, script)));
     assert!(said[0].starts_with("/nix/store/") && said[0].ends_with("-hello"), "{said:?}");
+    assert_eq!(said[1..], [format!("Hello, world! This is {}.", said[0])]);
+}
+
+#[test]
+fn the_first_command_of_a_newcomer() {
+    let world = World::new();
+    let as_user = |script: &str| {
+        let user = r#"
+            mkdir home && chown -R 65534:65534 home work
+            export HOME=/home SCRIPT
+            exec chroot . setpriv --reuid=65534 --regid=65534 --clear-groups \
+                sh -ec 'cd /work; eval "$SCRIPT"'
+        "#;
+        let _ = std::fs::remove_dir(world.path("machine"));
+        let mut command = on_a_fresh_machine(&world, user);
+        command.env("SCRIPT", script);
+        command
+    };
+    let build = "/drover build tests/examples/hello.toml";
+    let none_made = "[ ! -e /nix ] && [ ! -e /home/.local ] || exit 3; exit 1";
+    let error = fail_with(1, &mut as_user(&format!("{build} || {{ {none_made}; }}")));
+    let want = "error: cannot build into the store at `/home/.local/share/nix/root/";
+    assert!(error.starts_with(want), "{error}");
+    for word in ["NIX_STORE_DIR", "NIX_STATE_DIR", "NIX_LOG_DIR"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+
+    // What the README says to do then.
+    let block = include_str!("../README.md").split("```sh\n").find(|b| b.starts_with("export "));
+    let block = block.unwrap().split("```").next().unwrap();
+    let script = block.replace("cargo run --release --", "/drover");
+    assert!(script.contains(build), "{script}");
+    let said = lines(&succeed(&mut as_user(&format!("{script}cat result"))));
+    assert!(said[0].starts_with("/home/store/") && said[0].ends_with("-hello"), "{said:?}");
     assert_eq!(said[1..], [format!("Hello, world! This is {}.", said[0])]);
 }
 

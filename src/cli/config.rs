@@ -176,9 +176,7 @@ impl Config {
             let origin = Origin::Variable("NIX_IGNORE_SYMLINK_STORE");
             values.set("allow-symlinked-store", "true", origin)?;
         }
-        for Override { name, value, flag } in flags {
-            values.set(name, value, Origin::Flag(flag.clone()))?;
-        }
+        set_flags(&mut values, flags)?;
         let store = config_store::choose(&env, &Reader(&values).value("store"))?;
         Self::from_values(env, values, store)
     }
@@ -212,11 +210,36 @@ impl Config {
         })
     }
 
+    /// Judges flags alone, for commands that need no configuration; the warnings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the flag of the wrong value.
+    pub fn check(env: &Environment, flags: &[Override]) -> Result<Vec<String>, ConfigError> {
+        let mut values = Values::new(super::platform::defaults());
+        set_flags(&mut values, flags)?;
+        let read = Reader(&values);
+        building(&read)?;
+        isolating(&read)?;
+        let store = read.value("store");
+        // What the environment says of the store is nothing to those commands.
+        if store.origin != Origin::Default {
+            config_store::choose(env, &store)?;
+        }
+        Ok(values.warnings)
+    }
+
     /// What there is to say about the configuration, each once.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.values.warnings
     }
+}
+
+fn set_flags(values: &mut Values, flags: &[Override]) -> Result<(), ConfigError> {
+    for Override { name, value, flag } in flags {
+        values.set(name, value, Origin::Flag(flag.clone()))?;
+    }
+    Ok(())
 }
 
 /// Reads texts that were checked when they were set.

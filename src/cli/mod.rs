@@ -156,6 +156,10 @@ fn main_if_builtin() -> Option<ExitCode> {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, CliError> {
+    if !needs_config(&cli.command) {
+        // A broken file of settings keeps none of these from its work; a wrong flag does.
+        warn(cli, &Config::check(&Environment::capture(), &cli.overrides())?);
+    }
     match &cli.command {
         Command::Completions(args) => completions::run(args)?,
         Command::Man => man::run()?,
@@ -167,11 +171,20 @@ fn run(cli: &Cli) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn needs_config(command: &Command) -> bool {
+    use Command::{Completions, Hash, Man, Nar};
+    !matches!(command, Completions(_) | Man | Hash(_) | Nar(_))
+}
+
+fn warn(cli: &Cli, warnings: &[String]) {
+    if !cli.global.quiet {
+        warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
+    }
+}
+
 fn with_config(cli: &Cli, command: &Command) -> Result<ExitCode, CliError> {
     let config = Config::resolve(Environment::capture(), &cli.overrides())?;
-    if !cli.global.quiet {
-        config.warnings().iter().for_each(|warning| complain(&format!("warning: {warning}")));
-    }
+    warn(cli, config.warnings());
     let done = match command {
         Command::Config(ConfigCommand::Show { json, name }) => {
             let form = match (json, cli.global.verbose) {
