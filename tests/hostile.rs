@@ -355,6 +355,22 @@ fn recipes_that_never_end() {
 }
 
 #[test]
+fn an_input_of_a_recipe_that_is_not_there() {
+    let world = World::new();
+    let absent = format!("{}/{}-a.drv", world.store().display(), "a".repeat(32));
+    let unknown = format!("{}/{}-b.drv", world.store().display(), "b".repeat(32));
+    // A file without a row is no valid path.
+    std::fs::copy(world.instantiate_one(&shell("one", "", "echo > $out")), &unknown).unwrap();
+    for (input, why) in [(&absent, "No such file"), (&unknown, "is not valid")] {
+        let recipe = format!("[x]\nbuilder = \"/bin/sh\"\ninputs = [\"{input}\"]\n");
+        std::fs::write(world.path("work/r.toml"), recipe).unwrap();
+        let error = fail_with(1, &mut world.drover(["build", "r.toml"]));
+        assert!(error.contains("r.toml:3: ") && error.contains(why), "{error}");
+        assert!(error.contains(input.as_str()) && error.contains("correct the path"), "{error}");
+    }
+}
+
+#[test]
 fn an_argument_with_a_zero_byte_is_the_fault_of_the_derivation() {
     let world = World::new();
     let drv = world.instantiate_one(&shell("zero", "", "echo @ > $out"));

@@ -74,6 +74,14 @@ pub enum ConfigError {
         /// The line without its comment.
         line: String,
     },
+    /// A line has bytes that are no UTF-8, outside its comment.
+    #[error("{origin}: `{line}` has bytes that are not UTF-8; they are allowed in comments only")]
+    NotUtf8 {
+        /// The line's place.
+        origin: Origin,
+        /// The line without its comment, readable.
+        line: String,
+    },
     /// A value is not of the setting's type.
     #[error("{origin}: setting `{name}` has the wrong value `{value}`; allowed is {allowed}")]
     Value {
@@ -111,9 +119,11 @@ impl ConfigError {
             Self::Value { origin, .. } | Self::Store { origin, .. } => {
                 matches!(origin, Origin::Flag(_))
             }
-            Self::Read { .. } | Self::Include { .. } | Self::Depth { .. } | Self::Syntax { .. } => {
-                false
-            }
+            Self::Read { .. }
+            | Self::Include { .. }
+            | Self::Depth { .. }
+            | Self::Syntax { .. }
+            | Self::NotUtf8 { .. } => false,
         }
     }
 }
@@ -211,6 +221,10 @@ impl Values {
             let words: Vec<&str> = line.split_ascii_whitespace().collect();
             match words.as_slice() {
                 [] => {}
+                // It took the place of bytes that are no UTF-8: a path with it would be another.
+                _ if line.contains(char::REPLACEMENT_CHARACTER) => {
+                    return Err(ConfigError::NotUtf8 { origin, line: line.trim().to_owned() });
+                }
                 ["include", file] => self.include(&folder.join(file), origin, true, depth)?,
                 ["!include", file] => self.include(&folder.join(file), origin, false, depth)?,
                 [key, "=", value @ ..] if *key != "=" => self.set(key, &value.join(" "), origin)?,
@@ -230,7 +244,7 @@ impl Values {
         if depth >= MAX_DEPTH {
             return Err(ConfigError::Depth { origin });
         }
-        let text = match std::fs::read_to_string(path) {
+        let text = match read(path) {
             Ok(text) => text,
             Err(_) if !must_exist => return Ok(()),
             Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -242,7 +256,7 @@ impl Values {
     }
 
     fn apply_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        match std::fs::read_to_string(path) {
+        match read(path) {
             Ok(text) => self.apply(&text, &path.display().to_string(), folder_of(path)),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
             Err(cause) => Err(ConfigError::Read { path: path.to_owned(), cause }),
@@ -266,6 +280,28 @@ impl Values {
             None => Ok(()),
         }
     }
+}
+
+/// Bytes that a configuration file may have.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// The text of a file, which may be reached through symlinks and may be `/dev/null`. A pipe is
+/// refused: with nobody at its other end no command would ever begin. Bytes that are no UTF-8,
+/// which old comments have, are replaced.
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::{Error, Read};
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(Error::new(ErrorKind::InvalidData, "it is a named pipe, not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        let why = format!("it has more than {MOST_BYTES} bytes");
+        return Err(Error::new(ErrorKind::FileTooLarge, why));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn wrong(kind: Kind, name: &str, value: &str, origin: Origin) -> ConfigError {
@@ -341,6 +377,34 @@ mod tests {
             assert!(got.starts_with(want), "{got}");
         }
         assert!(apply("!include /no/such").is_ok());
+    }
+
+    #[test]
+    fn comments_may_have_any_bytes_and_nothing_else_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        let mut values = Values::default();
+        std::fs::write(&file, b"# J\xfcrgen\ncores = 7 # \xff\n").unwrap();
+        values.apply_file(&file).unwrap();
+        assert_eq!(text(&values, "cores"), "7");
+        for (content, line) in [(&b"# \xfc\nsystem = x\xfc\n"[..], 2), (b"\xff = 1\n", 1)] {
+            std::fs::write(&file, content).unwrap();
+            let error = values.apply_file(&file).unwrap_err().to_string();
+            let place = format!("{}:{line}: ", file.display());
+            assert!(error.starts_with(&place) && error.contains("not UTF-8"), "{error}");
+        }
+        values.apply_file(Path::new("/dev/null")).unwrap();
+    }
+
+    #[test]
+    fn what_never_ends_is_no_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for endless in [pipe.as_path(), Path::new("/dev/zero")] {
+            let error = Values::default().apply_file(endless).unwrap_err();
+            assert!(matches!(error, ConfigError::Read { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -231,9 +231,12 @@ impl<'s> Finisher<'s> {
 
 impl Finish for Finisher<'_> {
     fn outputs(&mut self, drv: &StorePath) -> Result<BTreeMap<String, StorePath>, String> {
-        let read = derivation_read::read(self.store, drv).map_err(|e| e.to_string())?;
+        let remedy = "put it into the store (`nix-instantiate`, `drover derivation instantiate` \
+                      or `drover add` do) or correct the path";
+        let read = derivation_read::read(self.store, drv).map_err(|e| format!("{e}; {remedy}"))?;
         if !self.valid.contains(drv) {
-            return Err(format!("derivation `{}` is not valid", drv.name()));
+            let shown = self.store.layout().store_dir.print(drv);
+            return Err(format!("derivation `{shown}` is not valid; {remedy}"));
         }
         let outputs = known_outputs(&read);
         self.made.insert(drv.clone(), Arc::new(read));
