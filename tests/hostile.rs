@@ -192,6 +192,46 @@ fn builders_that_mean_no_good() {
     }
 }
 
+/// Extended attributes of the file at `path`, but for those that the system itself sets.
+fn attributes(path: &Path) -> Vec<String> {
+    let mut names = [0; 4096];
+    let length = rustix::fs::llistxattr(path, &mut names).unwrap();
+    let names = String::from_utf8(names[..length].to_vec()).unwrap();
+    let names = names.split_terminator('\0').filter(|name| !name.starts_with("security."));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn access_lists_and_attributes_of_a_builder_are_gone() {
+    let world = World::new();
+    // Where attributes are not supported the builder fails, and with it this test.
+    let script = "set -e; mkdir -p $out/lib/deep; echo > $out/lib/deep/file; cp /bin/sh $out/run; \
+                  ln -s run $out/link; setfacl -m u:1234:rx,d:u:1234:rwx $out; \
+                  setfacl -R -m u:1234:rwx,g:99:rw $out/lib $out/run; \
+                  setfacl -R -m d:u:1234:rwx $out/lib; echo > $out/lib/inherits; \
+                  for f in $out $out/run $out/lib/deep/file; do setfattr -n user.x -v y $f; done; \
+                  setfacl -m u:1234:rw $out/lib/inherits; chmod 400 $out/lib/deep/file; \
+                  setfacl -m u:1234:r $out/lib/deep/file";
+    let drv = world.instantiate_one(&shell("shared", "", script));
+    let output = text(&succeed(&mut world.drover(["build", "--no-link", "-L", &drv])));
+    let files = [
+        ("", 0o555),
+        ("run", 0o555),
+        ("lib", 0o555),
+        ("lib/deep", 0o555),
+        ("lib/deep/file", 0o444),
+        ("link", 0o777),
+    ];
+    for (name, mode) in files {
+        let path = Path::new(&output).join(name);
+        assert_eq!(attributes(&path), Vec::<String>::new(), "{name}");
+        let found = path.symlink_metadata().unwrap().mode() & 0o7777;
+        assert_eq!(found, mode, "{name}: {found:o}");
+    }
+    assert_eq!(attributes(&Path::new(&output).join("lib/inherits")), Vec::<String>::new());
+    world.nix_verifies();
+}
+
 #[test]
 fn a_builder_that_changes_the_store() {
     let world = World::new();

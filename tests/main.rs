@@ -11,6 +11,8 @@ mod commands;
 mod crash;
 /// Full disks.
 mod disks;
+/// What reaches the disk, and when.
+mod durable;
 /// What a builder finds around it.
 mod environment;
 /// Builds that fail, and what is said, kept and left of them.

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::support::{World, fifo, text};
+use crate::support::running;
+use crate::support::{World, fifo, shell, text, traced};
 
 /// Nothing here may take as long as this.
 const LONG: Duration = Duration::from_secs(100);
@@ -235,4 +236,21 @@ fn who_waits_for_a_lock_holds_no_slot_and_nobody_up() {
     said.for_each(drop);
     assert!(child.wait().unwrap().success());
     assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_foreign_transaction_holds_a_build_up_and_no_more() {
+    let world = World::new();
+    let drv = world.instantiate_one(&shell("one", "", "echo > $out"));
+    let foreign = rusqlite::Connection::open(world.path("var/db/db.sqlite")).unwrap();
+    foreign.execute_batch("begin immediate").unwrap();
+    let mut command = traced(&world, "fcntl", &[]);
+    let run = running::spawn(command.args(["build", "--no-link", &drv]));
+    // SQLite asks for the lock again and again, each time after a longer pause.
+    run.hear("= -1 EAGAIN", 10);
+    foreign.execute_batch("commit").unwrap();
+    let (code, said, _) = run.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("busy") && !said.contains("database is locked"), "{said}");
+    world.nix_verifies();
 }

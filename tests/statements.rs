@@ -219,3 +219,24 @@ fn derivations_that_a_recipe_names_are_asked_for_together() {
     };
     assert_eq!(asked(2), asked(12));
 }
+
+#[test]
+fn one_transaction_registers_all_outputs_of_a_build() {
+    let world = World::new();
+    let script = "echo $dev > $out; echo $doc > $dev; echo > $doc";
+    let outputs = "outputs = [ \"out\" \"dev\" \"doc\" ];";
+    let drv = world.instantiate_one(&shell("three", outputs, script));
+    let told = statements(&mut world.drover(["build", "--no-link", &drv]));
+    let places = |start: &str| -> Vec<usize> {
+        let is = |statement: &String| statement.to_lowercase().starts_with(start);
+        (0..told.len()).filter(|place| is(&told[*place])).collect()
+    };
+    let inserts = places("insert into validpaths");
+    let references = places("insert or replace into refs");
+    assert_eq!((inserts.len(), references.len()), (3, 2), "{told:#?}");
+    let (begin, commit) = (places("begin"), places("commit"));
+    assert_eq!((begin.len(), commit.len()), (1, 1), "{told:#?}");
+    let inside = |place: &usize| begin[0] < *place && *place < commit[0];
+    assert!(inserts.iter().chain(&references).all(inside), "{told:#?}");
+    assert_eq!(places("rollback"), Vec::<usize>::new(), "{told:#?}");
+}

@@ -153,6 +153,21 @@ impl World {
     }
 }
 
+/// drover under strace, which tells of the system calls `what`, with `options` of strace's own.
+/// Panics where processes may not be traced: what is to be seen so cannot be seen otherwise.
+pub fn traced(world: &World, what: &str, options: &[&str]) -> Command {
+    let probe = world.command("strace").args(["-o", "/dev/null", "true"]).output().unwrap();
+    assert!(
+        probe.status.success(),
+        "strace may not trace here; a container needs the capability SYS_PTRACE: {}",
+        texts(&probe)
+    );
+    let mut command = world.command("strace");
+    command.args(["-f", "-y", "-qq", "-e", "signal=none", "-e", &format!("trace={what}")]);
+    command.args(options).arg(env!("CARGO_BIN_EXE_drover"));
+    command
+}
+
 /// Makes a FIFO.
 pub fn fifo(path: &Path) -> PathBuf {
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();

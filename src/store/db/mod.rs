@@ -47,6 +47,8 @@ pub struct Db {
     file: PathBuf,
     store_dir: StoreDir,
     options: OpenOptions,
+    /// See [`BUSY_TIMEOUT`]; shorter in tests.
+    busy_timeout: Duration,
     writer: Mutex<Option<Connection>>,
     readers: Mutex<Vec<Connection>>,
 }
@@ -67,8 +69,14 @@ impl Db {
         options: OpenOptions,
         tables: Tables,
     ) -> Result<Self, StoreError> {
-        let writer = Mutex::new(None);
-        let db = Self { file, store_dir, options, writer, readers: Mutex::new(Vec::new()) };
+        let db = Self {
+            file,
+            store_dir,
+            options,
+            busy_timeout: BUSY_TIMEOUT,
+            writer: Mutex::new(None),
+            readers: Mutex::new(Vec::new()),
+        };
         match tables {
             Tables::Create => {
                 let connection = db.connect(Purpose::Create)?;
@@ -141,7 +149,7 @@ impl Db {
                 .map_err(self.fail("opening"))?;
         }
         connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(self.fail("opening"))?;
+        connection.busy_timeout(self.busy_timeout).map_err(self.fail("opening"))?;
         Ok(connection)
     }
 

@@ -283,6 +283,43 @@ fn writers_wait_for_each_other() {
     assert_eq!(scratch.open().db().all_valid().unwrap().len(), 200);
 }
 
+/// Tries to begin writing that [`count_tries`] has heard of, and who waits for more.
+static TRIES: (Mutex<u32>, parking_lot::Condvar) = (Mutex::new(0), parking_lot::Condvar::new());
+
+fn count_tries(statement: &str) {
+    if statement.starts_with("BEGIN") {
+        *TRIES.0.lock() += 1;
+        TRIES.1.notify_all();
+    }
+}
+
+#[test]
+fn a_writer_outlasts_the_patience_of_sqlite() {
+    let scratch = Scratch::new();
+    drop(scratch.open());
+    let options = OpenOptions { listener: Some(count_tries), ..OpenOptions::default() };
+    let layout = &scratch.layout;
+    let (file, folder) = (layout.db_file(), layout.store_dir.clone());
+    let mut db = Db::open(file, folder, options, Tables::Exist).unwrap();
+    db.busy_timeout = Duration::from_millis(1);
+    let foreign = Connection::open(layout.db_file()).unwrap();
+    foreign.execute_batch("begin immediate").unwrap();
+    let infos = registrations(&family(&scratch));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| db.register(&infos));
+        let watchdog = Duration::from_secs(30);
+        let mut tries = TRIES.0.lock();
+        // Each try after the first comes when SQLite has said that the database is busy.
+        let waited = TRIES.1.wait_while_for(&mut tries, |tries| *tries < 3, watchdog);
+        drop(tries);
+        foreign.execute_batch("commit").unwrap();
+        let registered = writer.join().unwrap();
+        assert!(!waited.timed_out(), "it is not tried again: {registered:?}");
+        registered.unwrap();
+    });
+    assert_eq!(scratch.open().db().all_valid().unwrap().len(), 4);
+}
+
 #[test]
 fn without_shared_memory() {
     let scratch = Scratch::new();
