@@ -5,6 +5,8 @@
 //! A folder that comes back as it was made serves again: on ext4 each inode that is freed makes
 //! those that are made in the next minute dearer, and most small builds write nothing here.
 
+mod looks;
+
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FlockOperation, StatxFlags, flock, statx};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+use looks::Looks;
 
 use super::error::{Doing, Result};
 use super::fs::{self, Removed};
@@ -121,69 +125,6 @@ fn is_at(folder: &File, path: &Path) -> bool {
         return false;
     };
     (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
-}
-
-/// All of an empty folder that a builder could have changed, but its times: those are set anew.
-#[derive(Debug, PartialEq, Eq)]
-struct Looks {
-    mode: u16,
-    owner: (u32, u32),
-    links: u32,
-    /// A folder that held much stays large on some file systems.
-    size: u64,
-    /// Immutable, append-only and the like, as all file systems tell them.
-    attributes: u64,
-    /// The same as some tell them, and what files made in the folder inherit: names without case,
-    /// writes that wait for the disk.
-    flags: Option<u32>,
-    /// Names and values of extended attributes, access lists among them.
-    extended: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Looks {
-    /// `None` when it cannot be told: such a folder is not used again.
-    fn of(folder: &File) -> Option<Looks> {
-        let stat = statx(folder, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;
-        let flags = match rustix::fs::ioctl_getflags(folder) {
-            Ok(flags) => Some(flags.bits()),
-            Err(Errno::NOTTY | Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => None,
-            Err(_) => return None,
-        };
-        Some(Looks {
-            mode: stat.stx_mode,
-            owner: (stat.stx_uid, stat.stx_gid),
-            links: stat.stx_nlink,
-            size: stat.stx_size,
-            attributes: stat.stx_attributes.bits(),
-            flags,
-            extended: extended(folder)?,
-        })
-    }
-}
-
-/// The extended attributes of a folder, none where its file system has none.
-fn extended(folder: &File) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let length = match rustix::fs::flistxattr_query(folder) {
-        Ok(length) => length,
-        Err(Errno::NOTSUP) => 0,
-        Err(_) => return None,
-    };
-    if length == 0 {
-        return Some(Vec::new());
-    }
-    let mut names = vec![0_u8; length];
-    let got = rustix::fs::flistxattr(folder, &mut names[..]).ok()?;
-    let names = names[..got].split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    let mut found = names
-        .map(|name| {
-            let mut value = vec![0_u8; rustix::fs::fgetxattr_query(folder, name).ok()?];
-            let got = rustix::fs::fgetxattr(folder, name, &mut value[..]).ok()?;
-            value.truncate(got);
-            Some((name.to_vec(), value))
-        })
-        .collect::<Option<Vec<_>>>()?;
-    found.sort_unstable();
-    Some(found)
 }
 
 /// A build folder; removed on drop unless kept.

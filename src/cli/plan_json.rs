@@ -23,6 +23,7 @@ use crate::store::Store;
 pub fn plan(store: &Store, requests: &[Request], plan: &Missing) -> Value {
     let dir = &store.layout().store_dir;
     let would: BTreeSet<&StorePath> = plan.will_build.iter().collect();
+    let unusable = unusable(plan);
     let mut told = BTreeSet::new();
     let mut list = Vec::new();
     for request in requests {
@@ -32,7 +33,7 @@ pub fn plan(store: &Store, requests: &[Request], plan: &Missing) -> Value {
             Kind::Derivation => outputs(store, path, &request.outputs),
             Kind::Path => BTreeMap::new(),
         };
-        let failure = failure(plan, path);
+        let failure = unusable.get(path).cloned();
         let status = if failure.is_some() { Status::Failed } else { Status::AlreadyValid };
         let record = report_json::target(&record(path, status, failure, outputs), dir);
         list.push(if would.contains(path) { would_build(record) } else { record });
@@ -41,8 +42,8 @@ pub fn plan(store: &Store, requests: &[Request], plan: &Missing) -> Value {
         let valid = record(path, Status::AlreadyValid, None, outputs(store, path, &Outputs::All));
         list.push(would_build(report_json::target(&valid, dir)));
     }
-    for path in unusable(plan).filter(|path| !told.contains(path)) {
-        let failed = record(path, Status::Failed, failure(plan, path), BTreeMap::new());
+    for (path, why) in unusable.into_iter().filter(|(path, _)| !told.contains(path)) {
+        let failed = record(path, Status::Failed, Some(why), BTreeMap::new());
         list.push(report_json::target(&failed, dir));
     }
     Value::Array(list)
@@ -72,17 +73,14 @@ fn record(
     }
 }
 
-fn unusable(plan: &Missing) -> impl Iterator<Item = &StorePath> {
-    plan.bad.iter().map(|(path, _)| path).chain(&plan.unknown)
-}
-
-fn failure(plan: &Missing, path: &StorePath) -> Option<Failure> {
-    let bad = plan.bad.iter().find(|(bad, _)| bad == path).map(|(_, why)| why.clone());
-    let missing = || match path.is_derivation() {
+/// What can neither be built nor used, and why.
+fn unusable(plan: &Missing) -> BTreeMap<&StorePath, Failure> {
+    let missing = |path: &StorePath| match path.is_derivation() {
         true => Failure::MissingDerivation,
         false => Failure::NoSubstituter,
     };
-    bad.or_else(|| plan.unknown.contains(path).then(missing))
+    let unknown = plan.unknown.iter().map(|path| (path, missing(path)));
+    unknown.chain(plan.bad.iter().map(|(path, why)| (path, why.clone()))).collect()
 }
 
 /// A derivation that cannot be read any more has been told as bad.
