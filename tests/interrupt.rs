@@ -55,7 +55,7 @@ fn a_signal_ends_the_run_and_all_its_processes() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn two_signals_at_once_leave_nobody() {
     let world = World::new();
     let drv = stubborn(&world);
     let run = start(&world, &[], &drv);

@@ -32,7 +32,7 @@ pub fn report(report: &RunReport, dir: &StoreDir) -> Value {
 #[must_use]
 pub fn refused(targets: &[OsString], refused: &Refused) -> Value {
     let record = |(place, target): (usize, &OsString)| {
-        let why = refused.bad.iter().find(|(bad, _)| *bad == place).map(|(_, why)| why.clone());
+        let why = refused.bad.get(&place).cloned();
         let (status, kind, message) = match why {
             Some(why) => (Status::Failed, "bad-target", why),
             None if refused.bad.is_empty() => (Status::Failed, "engine", refused.error.to_string()),

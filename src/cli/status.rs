@@ -161,6 +161,10 @@ fn held_by(holder: &LockHolder) -> String {
     if command.len() < holder.command.len() {
         command.push_str("...");
     }
+    if command.is_empty() {
+        // A lock outlives who took it in a child that has it open.
+        return format!(", held by a child of process {}, which has ended", holder.pid);
+    }
     format!(", held by process {} ({command})", holder.pid)
 }
 
@@ -262,6 +266,10 @@ mod tests {
         let lock = Notice::WaitingForLock { path: "/l".into(), holder };
         let want = format!("held by process 7 ({}...)", "\u{e9}".repeat(COMMAND));
         assert!(status.take(&lock).is_some_and(|line| line.ends_with(&want)));
+        let holder = Some(LockHolder { pid: 7, command: String::new() });
+        let lock = Notice::WaitingForLock { path: "/l".into(), holder };
+        let want = "waiting for lock on '/l', held by a child of process 7, which has ended";
+        assert_eq!(status.take(&lock).as_deref(), Some(want));
         let level = Notice::Isolation { level: "none".into(), why: "not built in".into() };
         assert!(status.take(&level).is_some());
         assert_eq!(status.take(&level), None);

@@ -3,6 +3,7 @@
 //! All are looked at before any is built, so that every bad one is told at once. What a recipe or
 //! a store path is others know.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
@@ -20,12 +21,12 @@ pub struct Refused {
     /// What ends the command: the last of the errors.
     pub error: Box<CliError>,
     /// Targets that cannot be used by their place, and why; empty if it is not about targets.
-    pub bad: Vec<(usize, String)>,
+    pub bad: BTreeMap<usize, String>,
 }
 
 impl<E: Into<CliError>> From<E> for Refused {
     fn from(error: E) -> Self {
-        Self { error: Box::new(error.into()), bad: Vec::new() }
+        Self { error: Box::new(error.into()), bad: BTreeMap::new() }
     }
 }
 
@@ -39,12 +40,12 @@ pub fn requests(
     targets: &[OsString],
     mode: Mode,
 ) -> Result<Vec<Request>, Refused> {
-    let (mut requests, mut bad, mut last) = (Vec::new(), Vec::new(), None);
+    let (mut requests, mut bad, mut last) = (Vec::new(), BTreeMap::new(), None);
     for (place, target) in targets.iter().enumerate() {
         match requests_of(store, config, target, mode) {
             Ok(more) => requests.extend(more),
             Err(error) => {
-                bad.push((place, error.to_string()));
+                bad.insert(place, error.to_string());
                 if let Some(before) = last.replace(error) {
                     super::complain(&format!("error: {before}"));
                 }
